@@ -1,2 +1,124 @@
-//! (being written)
-fn main() {}
+//! The kernel programs: entry points, and the verdict of every internal error.
+//!
+//! | program | hook | does |
+//! |---|---|---|
+//! | `socket_connect` | `lsm/socket_connect` | judges TCP connects, emits `NetTCPConnect` |
+//! | `connect4`, `connect6` | `cgroup/connect4`, `connect6` | the same where BPF LSM does not work |
+//! | `ingress` | `cgroup_skb/ingress` | binds the addresses of a DNS answer before its receiver can read it |
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+use aya_ebpf::{
+    helpers::bpf_set_retval,
+    macros::{cgroup_skb, cgroup_sock_addr, lsm},
+    programs::{LsmContext, SkBuffContext, SockAddrContext},
+};
+use enforcer_common::{control::Counter, decide::EPERM};
+
+mod answer;
+mod atomic;
+mod attempt;
+mod connect;
+mod count;
+mod emit;
+mod maps;
+mod repeat;
+mod scratch;
+mod settings;
+mod task;
+
+/// What a connect hook does with an attempt.
+enum Outcome {
+    Allow,
+    Refuse(u8),
+}
+
+/// Why a connect hook could not judge.
+#[derive(Clone, Copy)]
+enum Error {
+    /// The kernel's own memory could not be read.
+    Unreadable,
+    /// The maps could not answer.
+    Undecidable,
+}
+
+/// Every internal error of the connect hooks, and its verdict: the policy's `onError`.
+fn verdict_of(error: Error) -> Outcome {
+    count::add(Counter::Errors, 1);
+    match error {
+        Error::Unreadable | Error::Undecidable => {
+            if maps::errors_deny() { Outcome::Refuse(EPERM) } else { Outcome::Allow }
+        }
+    }
+}
+
+/// `LSM_HOOK(int, 0, socket_connect, struct socket *sock, struct sockaddr *address, int addrlen)`
+/// (`include/linux/lsm_hook_defs.h`), Linux 5.7.
+#[lsm(hook = "socket_connect")]
+pub fn socket_connect(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    match connect::by_lsm(&ctx).unwrap_or_else(verdict_of) {
+        Outcome::Allow => 0,
+        Outcome::Refuse(errno) => negative(errno),
+    }
+}
+
+/// `BPF_CGROUP_INET4_CONNECT`, Linux 4.17; the errno needs `bpf_set_retval`, Linux 5.18.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    sock_addr(connect::by_cgroup4(&ctx))
+}
+
+/// `BPF_CGROUP_INET6_CONNECT`, Linux 4.17.
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    sock_addr(connect::by_cgroup6(&ctx))
+}
+
+/// `BPF_CGROUP_INET_INGRESS`, Linux 4.10: runs before the datagram is queued on the socket (`net/core/filter.c`
+/// `sk_filter_trim_cap`).
+#[cgroup_skb(ingress)]
+pub fn ingress(ctx: SkBuffContext) -> i32 {
+    match answer::judge(&ctx) {
+        answer::Delivery::Deliver => 1,
+        answer::Delivery::Drop => 0,
+    }
+}
+
+#[inline(always)]
+fn sock_addr(judged: Result<Outcome, Error>) -> i32 {
+    match judged.unwrap_or_else(verdict_of) {
+        Outcome::Allow => 1,
+        Outcome::Refuse(errno) => {
+            // SAFETY: a plain helper call; an earlier program's refusal stands whatever we set.
+            unsafe { bpf_set_retval(negative(errno)) };
+            0
+        }
+    }
+}
+
+/// `-errno`. The verifier knows the range of a subtraction, not of a negation, and Linux 6.12 checks it.
+#[inline(always)]
+fn negative(errno: u8) -> i32 {
+    let mut value: i64 = 0;
+    // SAFETY: arithmetic on two registers.
+    unsafe {
+        core::arch::asm!("{v} -= {e}", v = inout(reg) value, e = in(reg) u64::from(errno), options(pure, nomem, nostack));
+    }
+    value as i32
+}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// `bpf_loop` and the probe helpers are for GPL-compatible programs (`kernel/bpf/helpers.c`).
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,1 +1,38 @@
-//! (being written)
+//! The harness of the kernel tests: everything that a scenario needs around the daemon, each as a guard that takes
+//! itself away when it is dropped.
+//!
+//! A scenario has a network namespace of its own ([`Netns`]) in which the documentation ranges answer, a resolver
+//! ([`Dnsmasq`]), servers ([`TcpServer`], [`UdpServer`]) and clients ([`Client`]) inside it, and a cgroup of its own
+//! ([`Cgroup`]) that the clients live in; [`Lab`] is all of them at once. The daemon ([`Daemon`]) runs outside, in the
+//! initial network namespace, as it does in production. No packet leaves the machine.
+//!
+//! The same test executable runs on the development machine and as a guest's only program; [`Machine`] tells which
+//! of the two it is and what may be tested there.
+
+mod cgroup;
+mod client;
+mod daemon;
+mod dnsmasq;
+mod error;
+mod lab;
+mod machine;
+mod netns;
+mod server;
+mod skip;
+pub mod vm;
+mod wait;
+
+pub use cgroup::Cgroup;
+pub use client::{Attempt, Client, Outcome, Running};
+pub use daemon::{Daemon, DaemonBuilder, Failure};
+pub use dnsmasq::{Dnsmasq, DnsmasqBuilder};
+pub use error::HarnessError;
+pub use lab::Lab;
+pub use machine::{Backend, Machine};
+pub use netns::Netns;
+pub use server::{TcpServer, UdpServer};
+pub use skip::announce_skip;
+pub use wait::{Deadline, wait_for};
+
+/// What harness functions return.
+pub type Result<T, E = HarnessError> = std::result::Result<T, E>;

@@ -1,0 +1,119 @@
+//! The words through which user space steers the running programs, and the counters through which they report.
+
+/// Index of a word of the control map. Each is one `u64` that user space alone writes.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Control {
+    /// Version of the policy in force; its slot is `version % 2`. 0 = none.
+    Version,
+    /// Epoch of fresh bindings that the binder writes.
+    Epoch,
+    /// Bit mask of the slots for which answers are judged: one, or both during a reload.
+    Slots,
+    /// Verdict of an internal error: 0 allow, 1 deny.
+    OnError,
+    /// Destination of the canary: IPv4 address << 16 | port; 0 = none under way.
+    Canary,
+    /// `CLOCK_BOOTTIME` of the last wake-up of the event reader; the programs write this one.
+    LastWake,
+}
+
+/// Words of the control map.
+pub const CONTROLS: usize = 6;
+
+/// Something that a program counted.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Counter {
+    /// Attempts judged.
+    Judged,
+    /// Attempts refused.
+    Refused,
+    /// Events that found the ring full.
+    EventsLost,
+    /// Answers that found the ring full; their bindings have no name.
+    AnswersLost,
+    /// DNS answers seen.
+    Answers,
+    /// Answers with a damaged or unreadable message.
+    AnswersUnparsed,
+    /// Addresses bound.
+    Bound,
+    /// Addresses that found the map full.
+    BindingsFull,
+    /// Answers not delivered, because a deny rule matches and they could not be bound.
+    AnswersRefused,
+    /// Records that belong to no name of the question's chain.
+    RecordsUnrelated,
+    /// Answers from a server that is not a trusted resolver.
+    AnswersUntrusted,
+    /// No scratch memory was free.
+    NoScratch,
+    /// Attempts judged by the verdict for internal errors.
+    Errors,
+    /// Canaries refused.
+    Canaries,
+}
+
+/// Number of counters.
+pub const COUNTERS: usize = 14;
+
+impl Counter {
+    /// Every counter, with the name under which it is reported.
+    pub const ALL: [(Self, &'static str); COUNTERS] = [
+        (Self::Judged, "judged"),
+        (Self::Refused, "refused"),
+        (Self::EventsLost, "eventsLost"),
+        (Self::AnswersLost, "answersLost"),
+        (Self::Answers, "answers"),
+        (Self::AnswersUnparsed, "answersUnparsed"),
+        (Self::Bound, "bound"),
+        (Self::BindingsFull, "bindingsFull"),
+        (Self::AnswersRefused, "answersRefused"),
+        (Self::RecordsUnrelated, "recordsUnrelated"),
+        (Self::AnswersUntrusted, "answersUntrusted"),
+        (Self::NoScratch, "noScratch"),
+        (Self::Errors, "errors"),
+        (Self::Canaries, "canaries"),
+    ];
+}
+
+/// What the programs must know before they are loaded: constants to the verifier.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Settings {
+    /// Id of the cgroup within which attempts are judged; 0 = all.
+    pub scope: u64,
+    /// Depth of that cgroup below the root.
+    pub scope_level: u32,
+    /// `offsetof(struct socket, type)`.
+    pub socket_type: u32,
+    /// `offsetof(struct task_struct, real_parent)`.
+    pub task_real_parent: u32,
+    /// `offsetof(struct task_struct, tgid)`.
+    pub task_tgid: u32,
+    /// `offsetof(struct task_struct, mm)`.
+    pub task_mm: u32,
+    /// `offsetof(struct mm_struct, exe_file)`.
+    pub mm_exe_file: u32,
+    /// `offsetof(struct file, f_path)`.
+    pub file_path: u32,
+    /// `offsetof(struct path, mnt)`.
+    pub path_mnt: u32,
+    /// `offsetof(struct path, dentry)`.
+    pub path_dentry: u32,
+    /// `offsetof(struct dentry, d_parent)`.
+    pub dentry_parent: u32,
+    /// `offsetof(struct dentry, d_name) + offsetof(struct qstr, name)`.
+    pub dentry_name: u32,
+    /// `offsetof(struct vfsmount, mnt_root)`.
+    pub vfsmount_root: u32,
+    /// `offsetof(struct mount, mnt)`.
+    pub mount_mnt: u32,
+    /// `offsetof(struct mount, mnt_parent)`.
+    pub mount_parent: u32,
+    /// `offsetof(struct mount, mnt_mountpoint)`.
+    pub mount_mountpoint: u32,
+    /// 1 = do not bind in the kernel: for the test that shows what the binder is good for.
+    pub no_binder: u32,
+}

@@ -1,0 +1,309 @@
+//! The decision about one connection attempt: the code that the kernel programs run.
+//!
+//! For a destination, with one bit for each rule:
+//! `to = (names & !exceptCidrs) | (cidrs & !exceptNames) | any`, `match = to & ports & subjects`. The lowest bit of
+//! `match` among the enforced rules decides what happens; the lowest bit of all is what the rules say.
+
+use core::ops::ControlFlow;
+
+use crate::{
+    Address, Binding, CgroupSubjects, CidrEntry, Vector,
+    bound::masked,
+    image::{self, Buckets, ClassVector, ClassWord, Meta, Protocol},
+    repeat::{Repeat, Step},
+};
+
+/// What rules say about an attempt, or what happens to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The attempt goes on.
+    Allow,
+    /// The attempt is refused.
+    Deny,
+}
+
+/// Who decided: the class of a rule, or one of three that are no rule.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RuleId(pub u16);
+
+impl RuleId {
+    /// No rule matched.
+    pub const DEFAULT: Self = Self(0xffff);
+    /// Something that must stay reachable, unless a deny rule names its address.
+    pub const BUILTIN: Self = Self(0xfffe);
+    /// The programs could not decide; see [`crate::control::Control::OnError`].
+    pub const ERROR: Self = Self(0xfffd);
+}
+
+/// The outcome of [`decide()`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Decision {
+    /// What the rules say, audit rules included.
+    pub verdict: Verdict,
+    /// The rule that says so.
+    pub rule: RuleId,
+    /// What happens.
+    pub effective: Verdict,
+    /// The rule that makes it happen.
+    pub effective_rule: RuleId,
+    /// The errno of a refusal.
+    pub errno: u8,
+}
+
+impl Decision {
+    /// The decision in one register, in which a kernel subprogram returns it; never 0.
+    #[inline(always)]
+    pub fn pack(self) -> u64 {
+        let Self { verdict, rule, effective, effective_rule, errno } = self;
+        1 << 63
+            | u64::from(matches!(verdict, Verdict::Deny)) << 41
+            | u64::from(matches!(effective, Verdict::Deny)) << 40
+            | u64::from(errno) << 32
+            | u64::from(effective_rule.0) << 16
+            | u64::from(rule.0)
+    }
+
+    /// The decision that [`Decision::pack`] packed; `None` for 0.
+    #[inline(always)]
+    pub fn unpack(packed: u64) -> Option<Self> {
+        let verdict = |bit: u32| if packed >> bit & 1 == 1 { Verdict::Deny } else { Verdict::Allow };
+        (packed != 0).then(|| Self {
+            verdict: verdict(41),
+            rule: RuleId(packed as u16),
+            effective: verdict(40),
+            effective_rule: RuleId((packed >> 16) as u16),
+            errno: (packed >> 32) as u8,
+        })
+    }
+}
+
+/// One attempt to reach an address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Attempt {
+    /// Where to, after [`Address::destination`].
+    pub address: Address,
+    /// Port in the machine's byte order.
+    pub port: u16,
+    /// Transport.
+    pub protocol: Protocol,
+    /// Real user id of the caller.
+    pub uid: u32,
+    /// Now, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub now: u64,
+}
+
+/// What [`decide()`] asks of the maps. Every answer stays valid while the decision runs.
+pub trait Lookup {
+    /// The image of the policy in force.
+    type Image: Buckets;
+    /// How to loop.
+    type Loop: Repeat;
+
+    /// The image of the policy in force.
+    fn image(&self) -> &Self::Image;
+    /// What the kernel binder learned in this epoch.
+    fn fresh(&self, address: &Address) -> Result<Option<&Binding>, Error>;
+    /// What the kernel binder learned in the epoch before.
+    fn older(&self, address: &Address) -> Result<Option<&Binding>, Error>;
+    /// What user space made of the answers. Asked last: user space fills it before it clears an epoch.
+    fn truth(&self, address: &Address) -> Result<Option<&Binding>, Error>;
+    /// The longest policy prefix that holds the address.
+    fn cidr(&self, address: &Address) -> Result<Option<&CidrEntry>, Error>;
+    /// Rules with this user among their subjects.
+    fn user(&self, uid: u32) -> Result<Option<&Vector>, Error>;
+    /// The caller's cgroup, if user space has classified it.
+    fn cgroup(&self) -> Result<Option<&CgroupSubjects>, Error>;
+    /// What the nearest classified ancestor of the caller's cgroup says about cgroups below it.
+    fn ancestor(&self) -> Result<Option<&Vector>, Error>;
+    /// Whether the address is that of a trusted resolver.
+    fn is_resolver(&self, address: &Address) -> bool;
+    /// Word `word` of a vector, 0 if there is none. The kernel programs do the null check of this and the next two in a
+    /// function that the verifier looks at once, instead of walking every combination of what is there and what is not.
+    fn vector_word(vector: Option<&Vector>, word: usize) -> u64;
+    /// Words `word` of what a CIDR entry says: `to` and `except`.
+    fn cidr_word(cidr: Option<&CidrEntry>, part: CidrPart, word: usize) -> u64;
+    /// One word of a binding, or what [`Binding::IDENTITY`] has there.
+    fn binding_word(binding: Option<&Binding>, part: BindingPart, word: usize) -> u64;
+}
+
+/// A vector of a [`CidrEntry`], by its place.
+#[derive(Clone, Copy, Debug)]
+pub enum CidrPart {
+    /// [`CidrEntry::to`]
+    To = 0,
+    /// [`CidrEntry::except`]
+    Except = 1,
+}
+
+/// A vector of a [`Binding`], by its place, and the expiry behind them.
+#[derive(Clone, Copy, Debug)]
+pub enum BindingPart {
+    /// [`Binding::any`]
+    Any = 0,
+    /// [`Binding::all`]
+    All = 1,
+    /// [`Binding::except`]
+    Except = 2,
+    /// [`Binding::expiry`], which has one word only.
+    Expiry = 3,
+}
+
+/// Why no decision could be made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Error {
+    /// The slot of the version in force holds no image of this layout.
+    NoImage,
+    /// A map of the slot is missing.
+    NoMap,
+}
+
+/// Judges an attempt. Pure: the same maps give the same decision.
+///
+/// # Errors
+/// [`Error`] when the maps cannot answer; the caller has a verdict for it.
+#[inline(always)]
+pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Error> {
+    let image = lookup.image();
+    let meta = Meta::of(image).ok_or(Error::NoImage)?;
+    let ports = image::ports(image, &meta, attempt.protocol, attempt.port).ok_or(Error::NoImage)?;
+
+    let resolver = lookup.is_resolver(&attempt.address);
+    let protected = resolver || attempt.address.is_loopback();
+    let builtin = attempt.address.is_loopback() || resolver && matches!(attempt.port, 53 | 853);
+
+    let cidr = lookup.cidr(&attempt.address)?;
+    let user = lookup.user(attempt.uid)?;
+    let (cgroup, unclassified) = if !meta.by_cgroup() {
+        (None, 0)
+    } else {
+        match lookup.cgroup()? {
+            Some(classified) => (Some(&classified.own), 0),
+            None => (lookup.ancestor()?, u64::MAX),
+        }
+    };
+    let fresh = lookup.fresh(&attempt.address)?;
+    let older = lookup.older(&attempt.address)?;
+    let truth = lookup.truth(&attempt.address)?;
+
+    let mut words = Words::<L> {
+        image,
+        ports,
+        user,
+        cgroup,
+        cidr,
+        fresh,
+        older,
+        truth,
+        now: attempt.now,
+        // Bits of the words that a condition switches off for all rules, or for the deny rules.
+        unclassified,
+        protected: if protected { u64::MAX } else { 0 },
+        builtin: if builtin { u64::MAX } else { 0 },
+        verdict: Found::default(),
+        effective: Found::default(),
+        damaged: false,
+    };
+    L::Loop::repeat(meta.words(), &mut words);
+    if words.damaged {
+        return Err(Error::NoImage);
+    }
+    let (verdict, effective) = (words.verdict, words.effective);
+
+    let fallback = |enforced_only: bool| {
+        if builtin {
+            return (Verdict::Allow, RuleId::BUILTIN);
+        }
+        let deny = meta.default_deny() && (!enforced_only || meta.default_enforced());
+        (if deny { Verdict::Deny } else { Verdict::Allow }, RuleId::DEFAULT)
+    };
+    let resolve = |found: Found, enforced_only| {
+        if found.bits == 0 {
+            return fallback(enforced_only);
+        }
+        let lowest = found.bits & found.bits.wrapping_neg();
+        let class = found.word * 64 + u64::from(lowest.trailing_zeros());
+        (if found.denies & lowest != 0 { Verdict::Deny } else { Verdict::Allow }, RuleId(class as u16))
+    };
+    let (verdict, rule) = resolve(verdict, false);
+    let (effective, effective_rule) = resolve(effective, true);
+    let errno = match effective_rule {
+        RuleId::DEFAULT | RuleId::BUILTIN => EPERM,
+        RuleId(class) => image::errno(image, class).unwrap_or(EPERM),
+    };
+    Ok(Decision { verdict, rule, effective, effective_rule, errno })
+}
+
+/// The first word with a match.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    word: u64,
+    bits: u64,
+    /// The deny rules of that word.
+    denies: u64,
+}
+
+/// The bit vectors of one attempt. Matching goes word by word, in `bpf_loop` on the kernel side: a plain loop has the
+/// verifier walk every combination of words with and without a match.
+struct Words<'a, L: Lookup> {
+    image: &'a L::Image,
+    ports: &'a Vector,
+    user: Option<&'a Vector>,
+    cgroup: Option<&'a Vector>,
+    cidr: Option<&'a CidrEntry>,
+    fresh: Option<&'a Binding>,
+    older: Option<&'a Binding>,
+    truth: Option<&'a Binding>,
+    now: u64,
+    unclassified: u64,
+    protected: u64,
+    builtin: u64,
+    verdict: Found,
+    effective: Found,
+    damaged: bool,
+}
+
+impl<L: Lookup> Step for Words<'_, L> {
+    #[inline(always)]
+    fn step(&mut self, index: u32) -> ControlFlow<()> {
+        let word = masked::<7>(u64::from(index));
+        let Some(classes) = ClassWord::of(self.image, word) else {
+            self.damaged = true;
+            return ControlFlow::Break(());
+        };
+        let denies = classes.bits(ClassVector::Deny);
+        let (mut any_names, mut all_names, mut except_names) = (0, u64::MAX, 0);
+        for binding in [self.fresh, self.older, self.truth] {
+            let expired = L::binding_word(binding, BindingPart::Expiry, 0) < self.now;
+            let current = if expired { denies } else { u64::MAX };
+            any_names |= L::binding_word(binding, BindingPart::Any, word) & current;
+            all_names &= L::binding_word(binding, BindingPart::All, word);
+            except_names |= L::binding_word(binding, BindingPart::Except, word);
+        }
+        let cidrs = L::cidr_word(self.cidr, CidrPart::To, word);
+        let except_cidrs = L::cidr_word(self.cidr, CidrPart::Except, word);
+        // A cgroup that user space has not classified yet has every deny subject and no allow subject.
+        let subjects = classes.bits(ClassVector::Everyone)
+            | L::vector_word(self.user, word)
+            | L::vector_word(self.cgroup, word)
+            | classes.bits(ClassVector::ByCgroup) & denies & self.unclassified;
+        // A rule that wants all sightings wants at least one.
+        let names = any_names & (all_names | !classes.bits(ClassVector::AllSightings));
+        let names = names & !(denies & self.protected) & !except_cidrs;
+        let cidrs = cidrs & !except_names;
+        let destination = (names | classes.bits(ClassVector::AnyDestination)) & !self.builtin | cidrs & (denies | !self.builtin);
+        let matched = destination & self.ports.0[word] & subjects;
+        if self.verdict.bits == 0 {
+            self.verdict = Found { word: word as u64, bits: matched, denies };
+        }
+        if self.effective.bits == 0 {
+            self.effective = Found { word: word as u64, bits: matched & classes.bits(ClassVector::Enforced), denies };
+        }
+        if self.effective.bits == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+}
+
+/// The errno of a refusal that no rule gave another.
+pub const EPERM: u8 = 1;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! Reading a DNS answer and binding its addresses: the code that runs before the application can read the answer.
+//!
+//! The state lives in one [`Scratch`], because a kernel program's stack has 512 bytes. Formats: RFC 1035 section 4.
+
+use crate::{
+    Address, Binding, CidrEntry, Vector,
+    bound::masked,
+    image::{self, Buckets, ClassVector, ClassWord, Meta},
+    repeat::Repeat,
+};
+
+mod bind;
+mod name;
+mod records;
+
+/// Longest message read: what EDNS resolvers offer at most in practice (RFC 9715 recommends 1,232).
+pub const MESSAGE_MAX: usize = 4096;
+/// Most addresses bound from one answer.
+pub const ADDRESSES_MAX: usize = 256;
+
+/// What stands in front of a message in the DNS ring.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AnswerHeader {
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    pub time: u64,
+    /// Id of the receiving socket's cgroup (v2).
+    pub cgroup: u64,
+    /// Who sent the answer.
+    pub server: Address,
+    /// Bytes of the message.
+    pub length: u32,
+    /// Port of the receiving socket.
+    pub client_port: u16,
+    /// 1 if the server is a trusted resolver.
+    pub trusted: u8,
+    /// 1 if the binder was not able to read the message.
+    pub unparsed: u8,
+}
+
+/// A DNS answer on its way to user space.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerRecord {
+    /// Circumstances.
+    pub header: AnswerHeader,
+    /// The message as received, without transport headers.
+    pub message: [u8; MESSAGE_MAX],
+}
+
+/// What one answer says, seen by one policy.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(8))]
+struct Sighting {
+    /// Rules that the question matches.
+    question: Vector,
+    /// Rules that the question or a CNAME target matches.
+    chain: Vector,
+    /// Rules that except the question.
+    question_except: Vector,
+    /// Rules that except the question or a CNAME target.
+    chain_except: Vector,
+}
+
+/// Memory for reading one answer.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug)]
+pub struct Scratch {
+    /// The message; filled by the caller.
+    pub record: AnswerRecord,
+    /// The name read last: lower case, dots between labels.
+    name: [u8; 256],
+    name_length: u32,
+    /// Next byte to read.
+    cursor: u32,
+    /// Where reading goes on after a compression pointer; 0 = no pointer was followed.
+    resume: u32,
+    /// Bytes left of the current label.
+    label_left: u32,
+    /// 1 when a loop ended because the name, or the records, ended.
+    finished: u32,
+    /// 1 while the name that is hashed is also looked up.
+    look_up: u32,
+    /// Owner as a compression pointer, and its hash: most records repeat the one before.
+    owner_pointer: u32,
+    address_count: u32,
+    owner_hash: u64,
+    /// Hash of the name read last.
+    hash: u64,
+    /// Hash of the name whose records count: the question, then each CNAME target.
+    chain_hash: u64,
+    unrelated: u64,
+    hit: Vector,
+    hit_except: Vector,
+    sighting: Sighting,
+    binding: Binding,
+    address: Address,
+    bound: u32,
+    unbound: u32,
+    /// Offset of the data of each address record; bit 15 set for AAAA.
+    addresses: [u16; ADDRESSES_MAX],
+}
+
+/// One policy slot, as the binder needs it.
+pub trait Slot: Buckets {
+    /// The longest policy prefix that holds the address.
+    fn cidr(&self, address: &Address) -> Option<&CidrEntry>;
+    /// Joins a binding into what is known of the address; `false` if there is no room.
+    fn bind(&self, address: &Address, binding: &Binding) -> bool;
+}
+
+/// What became of an answer in one slot.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Outcome {
+    /// The message could be read to its end.
+    pub parsed: bool,
+    /// An enforced deny rule matches the question or a CNAME target.
+    pub denied: bool,
+    /// Addresses bound.
+    pub bound: u32,
+    /// Addresses for which there was no room.
+    pub unbound: u32,
+    /// Records that belong to no name of the chain.
+    pub unrelated: u32,
+}
+
+impl Scratch {
+    /// Empty memory.
+    #[cfg(feature = "user")]
+    pub fn new() -> Box<Self> {
+        Box::new(Self {
+            record: AnswerRecord { header: AnswerHeader::default(), message: [0; MESSAGE_MAX] },
+            name: [0; 256],
+            name_length: 0,
+            cursor: 0,
+            resume: 0,
+            label_left: 0,
+            finished: 0,
+            look_up: 0,
+            owner_pointer: 0,
+            address_count: 0,
+            owner_hash: 0,
+            hash: 0,
+            chain_hash: 0,
+            unrelated: 0,
+            hit: Vector::EMPTY,
+            hit_except: Vector::EMPTY,
+            sighting: Sighting::default(),
+            binding: Binding::IDENTITY,
+            address: Address::default(),
+            bound: 0,
+            unbound: 0,
+            addresses: [0; ADDRESSES_MAX],
+        })
+    }
+
+    /// Reads the answer in `record` for one slot, and binds its addresses there. `now` in nanoseconds of
+    /// `CLOCK_BOOTTIME`.
+    #[inline(always)]
+    pub fn read<R: Repeat>(&mut self, slot: &impl Slot, now: u64) -> Outcome {
+        self.address_count = 0;
+        self.owner_pointer = 0;
+        self.unrelated = 0;
+        self.bound = 0;
+        self.unbound = 0;
+        let parsed = self.question::<R>(slot).is_some();
+        let parsed = parsed && records::read::<R>(self, slot).is_some();
+        // What was read before the damage still counts.
+        let denied = self.finish::<R>(slot, now);
+        Outcome {
+            parsed,
+            denied,
+            bound: self.bound,
+            unbound: self.unbound,
+            unrelated: self.unrelated as u32,
+        }
+    }
+
+    /// Reads the question into the sighting. `None` leaves an empty sighting.
+    #[inline(always)]
+    fn question<R: Repeat>(&mut self, slot: &impl Slot) -> Option<()> {
+        self.sighting = Sighting::default();
+        let flags = self.u16(2)?;
+        // Response, standard query (RFC 1035 section 4.1.1), one question.
+        if flags & 0xf800 != 0x8000 || self.u16(4)? != 1 {
+            return None;
+        }
+        self.cursor = 12;
+        name::read::<R>(self)?;
+        name::hash::<R, _>(self, slot, true)?;
+        self.cursor += 4;
+        self.chain_hash = self.hash;
+        for word in Vector::words() {
+            let to = self.hit.0[word] & !self.hit_except.0[word];
+            self.sighting.question.0[word] = to;
+            self.sighting.chain.0[word] = to;
+            self.sighting.question_except.0[word] = self.hit_except.0[word];
+            self.sighting.chain_except.0[word] = self.hit_except.0[word];
+        }
+        Some(())
+    }
+
+    /// Byte `at` of the message, `None` past its end.
+    #[inline(always)]
+    fn u8(&self, at: u32) -> Option<u8> {
+        if at >= self.record.header.length {
+            return None;
+        }
+        Some(self.record.message[masked::<4095>(u64::from(at))])
+    }
+
+    #[inline(always)]
+    fn u16(&self, at: u32) -> Option<u16> {
+        Some(u16::from(self.u8(at)?) << 8 | u16::from(self.u8(at + 1)?))
+    }
+
+    #[inline(always)]
+    fn u32(&self, at: u32) -> Option<u32> {
+        Some(u32::from(self.u16(at)?) << 16 | u32::from(self.u16(at + 2)?))
+    }
+}
+
+const _: () = assert!(MESSAGE_MAX == 4096 && ADDRESSES_MAX == 256, "the masks of this module");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! From a sighting to bindings.
+
+use super::*;
+use crate::repeat::Step;
+use core::ops::ControlFlow;
+
+impl Scratch {
+    /// Binds the collected addresses; returns whether an enforced deny rule matches the sighting.
+    #[inline(always)]
+    pub(super) fn finish<R: Repeat>(&mut self, slot: &impl Slot, now: u64) -> bool {
+        let Some(meta) = Meta::of(slot) else { return false };
+        let trusted = self.record.header.trusted != 0;
+        let (mut denied, mut says) = (0, 0);
+        for word in Vector::words() {
+            let Some(classes) = ClassWord::of(slot, word) else { return false };
+            let denies = classes.bits(ClassVector::Deny);
+            let matched = self.sighting.chain.0[word] & denies | self.sighting.question.0[word] & !denies;
+            // Doubt only makes stricter: what an untrusted server says can deny, never allow.
+            let any = if trusted { matched } else { matched & denies };
+            let relaxed = if trusted { self.sighting.question_except.0[word] & denies } else { 0 };
+            let except = self.sighting.chain_except.0[word] & !denies | relaxed;
+            self.binding.any.0[word] = any;
+            self.binding.all.0[word] = if trusted { matched } else { matched | denies };
+            self.binding.except.0[word] = except;
+            denied |= matched & denies & classes.bits(ClassVector::Enforced);
+            says |= any | except;
+        }
+        // While some rule asks for all sightings, every answer counts.
+        if says != 0 || meta.all_sightings() {
+            let hold = meta.hold_allow();
+            R::repeat(self.address_count, &mut Bind { scratch: &mut *self, slot, now: &now, hold: &hold });
+        }
+        denied != 0
+    }
+}
+
+struct Bind<'a, S> {
+    scratch: &'a mut Scratch,
+    slot: &'a S,
+    now: &'a u64,
+    hold: &'a u64,
+}
+
+impl<S: Slot> Step for Bind<'_, S> {
+    /// Binds one address.
+    #[inline(always)]
+    fn step(&mut self, index: u32) -> ControlFlow<()> {
+        let scratch = &mut *self.scratch;
+        let place = scratch.addresses[masked::<255>(u64::from(index))];
+        let data = u32::from(place & 0x7fff);
+        let Some(address) = address(scratch, data, place & 0x8000 != 0) else { return ControlFlow::Break(()) };
+        let Some(ttl) = scratch.u32(data - 6) else { return ControlFlow::Break(()) };
+        // RFC 2181 section 8: a TTL with the top bit set is zero.
+        let ttl = if ttl > i32::MAX as u32 { 0 } else { u64::from(ttl) * 1_000_000_000 };
+        scratch.binding.expiry = *self.now + if ttl > *self.hold { ttl } else { *self.hold };
+        scratch.address = address;
+        let bound = if address.is_special_use() {
+            let may = self.slot.cidr(&scratch.address);
+            // The sighting is kept for the next address; only this one loses its allow bits.
+            for word in Vector::words() {
+                let denies = ClassWord::of(self.slot, word).map_or(0, |classes| classes.bits(ClassVector::Deny));
+                let kept = denies | may.map_or(0, |entry| entry.may_resolve.0[word]);
+                let saved = scratch.binding.any.0[word];
+                scratch.hit.0[word] = saved;
+                scratch.binding.any.0[word] = saved & kept;
+            }
+            let bound = self.slot.bind(&scratch.address, &scratch.binding);
+            scratch.binding.any = scratch.hit;
+            bound
+        } else {
+            self.slot.bind(&scratch.address, &scratch.binding)
+        };
+        if bound {
+            scratch.bound += 1;
+        } else {
+            scratch.unbound += 1;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[inline(always)]
+fn address(scratch: &Scratch, data: u32, v6: bool) -> Option<Address> {
+    let word = |offset| scratch.u32(data + offset).map(u32::to_be);
+    if v6 {
+        Some(Address::from_words([word(0)?, word(4)?, word(8)?, word(12)?]))
+    } else {
+        Some(Address::from_words([0, 0, 0xffff_u32.to_be(), word(0)?]))
+    }
+}

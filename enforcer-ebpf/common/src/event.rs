@@ -1,0 +1,72 @@
+//! The records that the programs hand to user space.
+
+use crate::Address;
+
+/// Bytes kept of an executable's path, the end of the path if it is longer.
+pub const EXE_MAX: usize = 256;
+
+/// One judged connect attempt: the raw form of `NetTCPConnect`.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ConnectEvent {
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    pub time: u64,
+    /// Version of the policy that judged.
+    pub version: u64,
+    /// Id of the caller's cgroup (v2).
+    pub cgroup: u64,
+    /// Where to, as the application named it.
+    pub address: Address,
+    /// Process id in the initial namespace.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Process id of the parent.
+    pub ppid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Port, machine byte order.
+    pub port: u16,
+    /// Class of the rule, or a [`crate::RuleId`] constant.
+    pub rule: u16,
+    /// Class of the rule that made it happen.
+    pub effective_rule: u16,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// Errno of the refusal, 0 if allowed.
+    pub errno: u8,
+    /// Name of the thread, NUL-terminated.
+    pub comm: [u8; 16],
+    /// Where the walk up the executable's path stands while the event is filled: a dentry and a mount. 0 afterwards.
+    pub walk: [u64; 2],
+    /// Bytes of `exe` that are used.
+    pub exe_length: u32,
+    /// 1 if `exe` reaches up to the root.
+    pub exe_whole: u32,
+    /// Components of the executable's path, the last one first, each ended by NUL.
+    pub exe: [u8; EXE_MAX],
+}
+
+/// Bits of [`ConnectEvent::flags`].
+pub mod flag {
+    /// The rules say deny.
+    pub const DENY: u8 = 1;
+    /// The attempt was refused.
+    pub const BLOCKED: u8 = 2;
+    /// The socket is an IPv6 socket address (`AF_INET6`), v4-mapped ones included.
+    pub const V6: u8 = 4;
+}
+
+impl ConnectEvent {
+    /// Reads an event from the bytes of a ring record; `None` unless the size is exactly right.
+    #[cfg(feature = "user")]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == size_of::<Self>()).then(|| {
+            // SAFETY: the length was checked, every bit pattern is a valid `ConnectEvent` (integers and arrays of them
+            // without padding), and `read_unaligned` asks for no alignment.
+            unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() }
+        })
+    }
+}
+
+const _: () = assert!(size_of::<ConnectEvent>() == 24 + 16 + 16 + 8 + 16 + 16 + 8 + EXE_MAX, "no padding");

@@ -1,0 +1,255 @@
+//! The policy image: one immutable array of 64-byte buckets that says everything about a policy but its CIDRs and
+//! subjects. User space builds it, copies it into the inner map of a slot, and never changes it again.
+//!
+//! | buckets | what |
+//! |---|---|
+//! | 0 | [`Meta`] |
+//! | 1..9 | the vectors over the classes ([`ClassVector`]), word by word |
+//! | 9 | key of the name hash ([`crate::name`]) |
+//! | 10..18 | errno of each class, one byte each |
+//! | 18 | stash: entries that found no room in the name table |
+//! | 19 | every class |
+//! | sets | two vectors a set: rules that the name matches, rules that except it |
+//! | ports | optional: 65,536 16-bit numbers of port vectors for TCP, then for UDP; then the port vectors |
+//! | names | name table: 8 entries a bucket, each a 48-bit fingerprint and a 16-bit set number |
+
+use crate::{
+    Vector,
+    name::{self, Form, Place},
+};
+
+#[cfg(feature = "user")]
+mod build;
+#[cfg(feature = "user")]
+pub use build::{ImageBuilder, ImageError};
+
+/// Bucket of [`Meta`].
+pub const META: u32 = 0;
+/// First bucket of the class words: bucket `CLASS_WORDS + w` holds word `w` of each vector over the classes, at the place
+/// of a [`ClassVector`]. One lookup gives all that is known about 64 rules.
+pub const CLASS_WORDS: u32 = 1;
+/// Bucket of the hash key.
+pub const KEY: u32 = 9;
+/// First bucket of the errnos.
+pub const ERRNOS: u32 = 10;
+/// Bucket of the stash.
+pub const STASH: u32 = 18;
+/// Bucket with every class: the ports of a policy in which no rule names a port.
+pub const FULL: u32 = 19;
+
+/// A vector over the classes, by its place in a class word.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClassVector {
+    /// Rules whose action is deny.
+    Deny = 0,
+    /// Rules that are enforced, not only audited.
+    Enforced = 1,
+    /// Rules that hold for every destination (`to: any`).
+    AnyDestination = 2,
+    /// Rules with `sharedAddress: all`.
+    AllSightings = 3,
+    /// Rules without subjects.
+    Everyone = 4,
+    /// Rules with a cgroup or unit among their subjects.
+    ByCgroup = 5,
+}
+
+/// What is known about the 64 rules of one word.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassWord<'a>(&'a Vector);
+
+impl<'a> ClassWord<'a> {
+    /// Word `word` of `image`.
+    #[inline(always)]
+    pub fn of(image: &'a impl Buckets, word: usize) -> Option<Self> {
+        image.bucket(CLASS_WORDS + word as u32).map(Self)
+    }
+
+    /// The word of one vector.
+    #[inline(always)]
+    pub fn bits(&self, vector: ClassVector) -> u64 {
+        self.0.0[vector as usize]
+    }
+}
+
+/// Says that a bucket array is an image of this layout; changes with it.
+pub const MAGIC: u64 = 0x656e_666f_7263_0001;
+
+/// Read access to the buckets of one image.
+pub trait Buckets {
+    /// Bucket `index`, `None` past the end.
+    fn bucket(&self, index: u32) -> Option<&Vector>;
+}
+
+#[cfg(feature = "user")]
+impl Buckets for Vec<Vector> {
+    fn bucket(&self, index: u32) -> Option<&Vector> {
+        self.get(index as usize)
+    }
+}
+
+/// The numbers of an image, read from bucket 0.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Meta<'a>(&'a Vector);
+
+const DEFAULT_DENY: u64 = 1;
+const DEFAULT_ENFORCED: u64 = 2;
+const BY_CGROUP: u64 = 4;
+const ALL_SIGHTINGS: u64 = 8;
+const ENFORCED_DENY: u64 = 16;
+
+impl<'a> Meta<'a> {
+    /// The numbers of `image`; `None` if it is not an image of this layout.
+    #[inline(always)]
+    pub fn of(image: &'a impl Buckets) -> Option<Self> {
+        let bucket = image.bucket(META)?;
+        let [magic, ..] = bucket.0;
+        (magic == MAGIC).then_some(Self(bucket))
+    }
+
+    /// Number of the policy.
+    #[inline(always)]
+    pub fn version(&self) -> u64 {
+        self.0.0[1]
+    }
+
+    /// Whether a connection that no rule matches is denied.
+    #[inline(always)]
+    pub fn default_deny(&self) -> bool {
+        self.0.0[2] & DEFAULT_DENY != 0
+    }
+
+    /// Whether the default is enforced, not only audited.
+    #[inline(always)]
+    pub fn default_enforced(&self) -> bool {
+        self.0.0[2] & DEFAULT_ENFORCED != 0
+    }
+
+    /// Whether some rule has a cgroup or unit among its subjects.
+    #[inline(always)]
+    pub fn by_cgroup(&self) -> bool {
+        self.0.0[2] & BY_CGROUP != 0
+    }
+
+    /// Whether some rule asks for all sightings of an address.
+    #[inline(always)]
+    pub fn all_sightings(&self) -> bool {
+        self.0.0[2] & ALL_SIGHTINGS != 0
+    }
+
+    /// Whether some deny rule is enforced.
+    #[inline(always)]
+    pub fn enforced_deny(&self) -> bool {
+        self.0.0[2] & ENFORCED_DENY != 0
+    }
+
+    /// Words of a vector that the classes of this policy reach.
+    #[inline(always)]
+    pub fn words(&self) -> u32 {
+        self.0.0[7] as u32
+    }
+
+    /// First bucket of the sets.
+    #[inline(always)]
+    fn sets(&self) -> u32 {
+        self.0.0[3] as u32
+    }
+
+    /// First bucket of the name table.
+    #[inline(always)]
+    fn names(&self) -> u32 {
+        self.0.0[4] as u32
+    }
+
+    /// Buckets of the name table.
+    #[inline(always)]
+    fn name_buckets(&self) -> u64 {
+        self.0.0[4] >> 32
+    }
+
+    /// First bucket of the port numbers, 0 if no rule names a port.
+    #[inline(always)]
+    fn ports(&self) -> u32 {
+        self.0.0[5] as u32
+    }
+
+    /// First bucket of the port vectors.
+    #[inline(always)]
+    fn port_vectors(&self) -> u32 {
+        (self.0.0[5] >> 32) as u32
+    }
+
+    /// Nanoseconds that an allow binding lives at least.
+    #[inline(always)]
+    pub fn hold_allow(&self) -> u64 {
+        self.0.0[6]
+    }
+}
+
+/// Transport protocol of an attempt.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Protocol {
+    /// Anything with `SOCK_STREAM` semantics.
+    Tcp,
+    /// Anything with datagrams.
+    Udp,
+}
+
+/// Rules whose ports hold `port`; `None` means the image is damaged.
+#[inline(always)]
+pub fn ports<'a>(image: &'a impl Buckets, meta: &Meta<'_>, protocol: Protocol, port: u16) -> Option<&'a Vector> {
+    if meta.ports() == 0 {
+        return image.bucket(FULL);
+    }
+    let number = u32::from(port) + if matches!(protocol, Protocol::Udp) { 0x1_0000 } else { 0 };
+    let bucket = image.bucket(meta.ports() + number / 32)?;
+    let word = bucket.0[crate::bound::masked::<7>(u64::from(number / 4))];
+    let vector = word >> (number % 4 * 16) & 0xffff;
+    image.bucket(meta.port_vectors() + vector as u32)
+}
+
+/// The number of the set that a hashed name has in the table, 0 if it has none.
+#[inline(always)]
+pub fn find(image: &impl Buckets, meta: &Meta<'_>, key: &Vector, hash: u64, form: Form) -> u32 {
+    let Place { fingerprint, first, second } = name::place(key, hash, form);
+    let first = meta.names() + (first * meta.name_buckets() >> 32) as u32;
+    let second = meta.names() + (second * meta.name_buckets() >> 32) as u32;
+    match find_in(image.bucket(first), fingerprint) {
+        0 => match find_in(image.bucket(second), fingerprint) {
+            0 => find_in(image.bucket(STASH), fingerprint),
+            set => set,
+        },
+        set => set,
+    }
+}
+
+/// The two vectors of a set: rules that the name matches, rules that except it.
+#[inline(always)]
+pub fn set<'a>(image: &'a impl Buckets, meta: &Meta<'_>, number: u32) -> Option<(&'a Vector, &'a Vector)> {
+    let at = meta.sets() + number * 2;
+    Some((image.bucket(at)?, image.bucket(at + 1)?))
+}
+
+/// The errno of a class.
+#[inline(always)]
+pub fn errno(image: &impl Buckets, class: u16) -> Option<u8> {
+    let bucket = image.bucket(ERRNOS + u32::from(class) / 64)?;
+    let word = bucket.0[crate::bound::masked::<7>(u64::from(class) / 8)];
+    Some((word >> (class % 8 * 8)) as u8)
+}
+
+/// Set number of the entry with this fingerprint, 0 if the bucket has none; a set number is never 0.
+#[inline(always)]
+fn find_in(bucket: Option<&Vector>, fingerprint: u64) -> u32 {
+    let Some(bucket) = bucket else { return 0 };
+    let mut found = 0;
+    for entry in bucket.0 {
+        if entry >> 16 == fingerprint {
+            found |= entry as u32 & 0xffff;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

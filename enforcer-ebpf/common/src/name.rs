@@ -1,0 +1,88 @@
+//! The keyed hash of names.
+//!
+//! A name is hashed from its last byte to its first, so the state at each label boundary is the hash of that suffix: one
+//! pass looks up a name and everything above it. Two polynomials modulo 2^31-1 with secret multipliers give 62 bits; an
+//! attacker who does not know them cannot craft a name that collides with an allowed one.
+
+use crate::Vector;
+
+/// Longest name in its text form; the wire form of RFC 1035 section 2.3.4 has 255 bytes with lengths and root.
+pub const NAME_MAX: usize = 253;
+
+/// A label byte that is itself a dot is hashed as this; case folding leaves upper-case letters unused.
+pub const ESCAPED_DOT: u8 = b'A';
+
+const PRIME: u64 = (1 << 31) - 1;
+
+/// Whether an entry stands for the name itself or for everything below it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// The whole name.
+    Exact,
+    /// Every name with more labels in front.
+    Below,
+}
+
+/// Where an entry of the name table may stand, and how it is recognised there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// 48 bits.
+    pub fingerprint: u64,
+    /// First candidate, as a 32-bit fraction of the table.
+    pub first: u64,
+    /// Second candidate, likewise.
+    pub second: u64,
+}
+
+/// Start of a hash.
+pub const START: u64 = 1 << 32 | 1;
+
+/// Adds the byte in front of what is hashed. `key` is the image's key bucket.
+#[inline(always)]
+pub fn push(key: &Vector, hash: u64, byte: u8) -> u64 {
+    let [low_key, high_key, ..] = key.0;
+    let low = reduce((hash & 0xffff_ffff).wrapping_mul(low_key).wrapping_add(u64::from(byte) + 1));
+    let high = reduce((hash >> 32).wrapping_mul(high_key).wrapping_add(u64::from(byte) + 1));
+    high << 32 | low
+}
+
+/// The place of a finished hash.
+#[inline(always)]
+pub fn place(key: &Vector, hash: u64, form: Form) -> Place {
+    let [_, _, exact, below, second, ..] = key.0;
+    let one = mix(hash ^ if matches!(form, Form::Exact) { exact } else { below });
+    let two = mix(one ^ second);
+    Place { fingerprint: (two & 0xffff) << 32 | one & 0xffff_ffff, first: one >> 32, second: two >> 32 }
+}
+
+/// Hashes a normalised name: lower case, dots between labels, none at the end.
+#[cfg(feature = "user")]
+pub fn hash(key: &Vector, name: &[u8]) -> u64 {
+    name.iter().rev().fold(START, |hash, byte| push(key, hash, *byte))
+}
+
+/// A key bucket from random words.
+#[cfg(feature = "user")]
+pub fn key(random: [u64; 8]) -> Vector {
+    let [low, high, rest @ ..] = random;
+    let [a, b, c, d, e, f] = rest;
+    // A multiplier of 0 or 1 would forget the position of a byte.
+    Vector([low % (PRIME - 2) + 2, high % (PRIME - 2) + 2, a, b, c, d, e, f])
+}
+
+/// `value` modulo 2^31-1, up to a representative below 2^31 + 4.
+#[inline(always)]
+fn reduce(value: u64) -> u64 {
+    let once = (value & PRIME) + (value >> 31);
+    (once & PRIME) + (once >> 31)
+}
+
+/// The finaliser of MurmurHash3 (fmix64): a bijection that spreads every input bit.
+#[inline(always)]
+fn mix(mut value: u64) -> u64 {
+    value ^= value >> 33;
+    value = value.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    value ^= value >> 33;
+    value = value.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    value ^ value >> 33
+}

@@ -1,0 +1,204 @@
+//! DNS answers: bound here, before their receiver can read them, and handed to user space.
+
+use crate::{
+    count,
+    maps::{self, PolicySlot},
+    repeat::BpfLoop,
+    scratch,
+    settings::setting,
+};
+use aya_ebpf::{
+    EbpfContext as _,
+    btf_maps::RingBuf,
+    helpers::{
+        bpf_ktime_get_boot_ns,
+        generated::{bpf_ringbuf_output, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id, bpf_skb_load_bytes},
+    },
+    macros::btf_map,
+    programs::SkBuffContext,
+};
+use enforcer_common::{
+    Address,
+    control::{Control, Counter},
+    dns::{AnswerHeader, AnswerRecord, Scratch},
+    image::Meta,
+};
+
+#[btf_map]
+static ANSWERS: RingBuf<AnswerRecord, { 2 << 20 }> = RingBuf::new();
+
+const UDP: u8 = 17;
+const DNS: u16 = 53;
+
+/// What happens to a packet.
+pub(crate) enum Delivery {
+    Deliver,
+    Drop,
+}
+
+/// A DNS answer inside a packet.
+struct Datagram {
+    server: Address,
+    client_port: u16,
+    /// Offset of the message.
+    message: u32,
+}
+
+/// Judges one received packet.
+#[inline(always)]
+pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
+    let Some(datagram) = datagram(ctx) else { return Delivery::Deliver };
+    count::add(Counter::Answers, 1);
+    match scratch::with(|scratch| read(ctx, &datagram, scratch)) {
+        Some(delivery) => delivery,
+        None => {
+            count::add(Counter::NoScratch, 1);
+            refuse_if(ctx, denies_something())
+        }
+    }
+}
+
+#[inline(always)]
+fn read(ctx: &SkBuffContext, datagram: &Datagram, scratch: &mut Scratch) -> Delivery {
+    // SAFETY: plain helper call.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let length = match load(ctx, datagram.message, scratch) {
+        Some(length) => length,
+        None => {
+            count::add(Counter::AnswersUnparsed, 1);
+            return Delivery::Deliver;
+        }
+    };
+    let trusted = maps::is_resolver(&datagram.server);
+    scratch.record.header = AnswerHeader {
+        time: now,
+        // SAFETY: the context is the packet that the helper wants.
+        cgroup: unsafe { bpf_skb_cgroup_id(ctx.as_ptr().cast()) },
+        server: datagram.server,
+        length,
+        client_port: datagram.client_port,
+        trusted: trusted.into(),
+        unparsed: 0,
+    };
+    if !trusted {
+        count::add(Counter::AnswersUntrusted, 1);
+    }
+    let slots = maps::control(Control::Slots);
+    let mut at_risk = false;
+    if setting!(no_binder) == 0 {
+        if slots & 1 != 0 {
+            at_risk |= bind(scratch, 0, now);
+        }
+        if slots & 2 != 0 {
+            at_risk |= bind(scratch, 1, now);
+        }
+    }
+    hand_over(scratch, length);
+    refuse_if(ctx, at_risk)
+}
+
+/// Binds the answer in one slot; returns whether a denied address may have been left unbound.
+#[inline(never)]
+fn bind(scratch: &mut Scratch, slot: u32, now: u64) -> bool {
+    let Some(slot) = PolicySlot::new(slot) else { return false };
+    let outcome = scratch.read::<BpfLoop>(&slot, now);
+    if !outcome.parsed {
+        scratch.record.header.unparsed = 1;
+        count::add(Counter::AnswersUnparsed, 1);
+    }
+    count::add(Counter::Bound, u64::from(outcome.bound));
+    count::add(Counter::BindingsFull, u64::from(outcome.unbound));
+    count::add(Counter::RecordsUnrelated, u64::from(outcome.unrelated));
+    outcome.denied && (!outcome.parsed || outcome.unbound != 0)
+}
+
+#[inline(always)]
+fn refuse_if(ctx: &SkBuffContext, at_risk: bool) -> Delivery {
+    if !at_risk || !receiver_in_scope(ctx) {
+        return Delivery::Deliver;
+    }
+    count::add(Counter::AnswersRefused, 1);
+    Delivery::Drop
+}
+
+/// Whether the policy in force has an enforced deny rule at all.
+#[inline(always)]
+fn denies_something() -> bool {
+    let version = maps::control(Control::Version);
+    version != 0
+        && PolicySlot::new((version & 1) as u32).is_none_or(|slot| Meta::of(&slot).is_none_or(|meta| meta.enforced_deny()))
+}
+
+#[inline(always)]
+fn receiver_in_scope(ctx: &SkBuffContext) -> bool {
+    let (scope, level) = (setting!(scope), setting!(scope_level));
+    // SAFETY: the context is the packet that the helper wants.
+    scope == 0 || unsafe { bpf_skb_ancestor_cgroup_id(ctx.as_ptr().cast(), level as i32) } == scope
+}
+
+/// The datagram from port 53 in a packet; packets start at the IP header here.
+#[inline(always)]
+fn datagram(ctx: &SkBuffContext) -> Option<Datagram> {
+    let first: u8 = ctx.load(0).ok()?;
+    let (server, udp) = match first >> 4 {
+        4 => {
+            let protocol: u8 = ctx.load(9).ok()?;
+            if protocol != UDP {
+                return None;
+            }
+            (None, usize::from(first & 0x0f) * 4)
+        }
+        6 => {
+            let protocol: u8 = ctx.load(6).ok()?;
+            if protocol != UDP {
+                return None;
+            }
+            (Some(()), 40)
+        }
+        _ => return None,
+    };
+    let ports: [u8; 4] = ctx.load(udp).ok()?;
+    let [s0, s1, d0, d1] = ports;
+    if u16::from_be_bytes([s0, s1]) != DNS {
+        return None;
+    }
+    let server = match server {
+        None => Address::from_v4(ctx.load(12).ok()?),
+        Some(()) => Address::from_v6(ctx.load(8).ok()?),
+    };
+    Some(Datagram { server, client_port: u16::from_be_bytes([d0, d1]), message: udp as u32 + 8 })
+}
+
+/// Copies the message into the scratch; a longer one than fits is cut, and then does not parse.
+#[inline(always)]
+fn load(ctx: &SkBuffContext, at: u32, scratch: &mut Scratch) -> Option<u32> {
+    let length = ctx.len().checked_sub(at).filter(|length| *length > 0)?;
+    let length = bounded(length.min(scratch.record.message.len() as u32));
+    // SAFETY: the destination has 4,096 bytes, and `bounded` is at most that.
+    let failed = unsafe {
+        bpf_skb_load_bytes(ctx.as_ptr().cast(), at, scratch.record.message.as_mut_ptr().cast(), length as u32)
+    };
+    (failed == 0).then_some(length as u32)
+}
+
+/// Hands the record to user space, as long as its message is.
+#[inline(always)]
+fn hand_over(scratch: &mut Scratch, length: u32) {
+    let size = size_of::<AnswerHeader>() as u64 + bounded(length);
+    // SAFETY: `size` is at most that of the record.
+    let failed = unsafe { bpf_ringbuf_output((&raw const ANSWERS).cast_mut().cast(), (&raw mut scratch.record).cast(), size, 0) };
+    if failed != 0 {
+        count::add(Counter::AnswersLost, 1);
+    }
+}
+
+/// A length between 1 and 4,096, in a form that the verifier remembers.
+#[inline(always)]
+fn bounded(length: u32) -> u64 {
+    let mut value = u64::from(length).wrapping_sub(1);
+    // SAFETY: arithmetic on one register.
+    unsafe {
+        core::arch::asm!("{v} &= 4095", "{v} += 1", v = inout(reg) value, options(pure, nomem, nostack));
+    }
+    value
+}

@@ -1,0 +1,67 @@
+//! Events: written straight into the ring; when it is full they are counted, and the verdict stands all the same.
+
+use crate::{
+    count,
+    maps::{control, set_last_wake},
+    task,
+};
+use aya_ebpf::{
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    btf_maps::RingBuf,
+    helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
+    macros::btf_map,
+};
+use enforcer_common::{
+    Address, Attempt, Decision, Verdict,
+    control::{Control, Counter},
+    event::{ConnectEvent, flag},
+};
+
+#[btf_map]
+static EVENTS: RingBuf<ConnectEvent, { 4 << 20 }> = RingBuf::new();
+
+/// Emits the event of an attempt. `named` is the address as the application gave it, `packed` the decision. A subprogram:
+/// its frame and that of `decide` share the stack one after the other.
+#[inline(never)]
+pub(crate) fn connect(version: u64, attempt: &Attempt, named: &Address, packed: u64, v6: bool) {
+    let Some(decision) = Decision::unpack(packed) else { return };
+    let Some(mut entry) = EVENTS.reserve(0) else { return count::add(Counter::EventsLost, 1) };
+    // SAFETY: the ring's memory is sized and aligned for the event, every bit pattern of which is valid; all fields are
+    // written below or in `executable`, except the tail of `exe` past `exe_length`.
+    let event = unsafe { &mut *entry.as_mut_ptr() };
+    let ids = bpf_get_current_pid_tgid();
+    let denied = |verdict| matches!(verdict, Verdict::Deny);
+    event.time = attempt.now;
+    event.version = version;
+    // SAFETY: plain helper call.
+    event.cgroup = unsafe { bpf_get_current_cgroup_id() };
+    event.address = *named;
+    event.pid = (ids >> 32) as u32;
+    event.tid = ids as u32;
+    event.ppid = task::parent();
+    event.uid = attempt.uid;
+    event.port = attempt.port;
+    event.rule = decision.rule.0;
+    event.effective_rule = decision.effective_rule.0;
+    event.flags = if denied(decision.verdict) { flag::DENY } else { 0 }
+        | if denied(decision.effective) { flag::BLOCKED } else { 0 }
+        | if v6 { flag::V6 } else { 0 };
+    event.errno = if denied(decision.effective) { decision.errno } else { 0 };
+    event.comm = bpf_get_current_comm().unwrap_or_default();
+    task::executable(event);
+    entry.submit(u64::from(wake(attempt.now)));
+}
+
+/// A wake-up costs about twenty times the event, so at most one in [`WAKE_PERIOD`]; the reader looks again by itself
+/// after a wake-up, until it finds the ring empty.
+#[inline(always)]
+fn wake(now: u64) -> u32 {
+    if now.wrapping_sub(control(Control::LastWake)) < WAKE_PERIOD {
+        return BPF_RB_NO_WAKEUP;
+    }
+    set_last_wake(now);
+    BPF_RB_FORCE_WAKEUP
+}
+
+/// Nanoseconds.
+const WAKE_PERIOD: u64 = 5_000_000;

@@ -1,0 +1,291 @@
+//! The verdict maps, seen as what `decide` and the binder ask for.
+//!
+//! INVARIANT (slots): everything of policy version `v` is in slot `v % 2`. A program reads the version once and uses that
+//! slot throughout; user space fences before it touches a slot that programs may still read.
+
+use crate::{atomic, repeat::BpfLoop};
+use aya_ebpf::{
+    bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_NOEXIST},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, lpm_trie::Key},
+    helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id},
+    macros::btf_map,
+};
+use enforcer_common::{
+    Address, Binding, CgroupSubjects, CidrEntry, FRESH_ENTRIES, Lookup, Vector,
+    control::{CONTROLS, Control},
+    decide::{BindingPart, CidrPart, Error},
+    dns::Slot,
+    image::Buckets,
+    vector::WORDS,
+};
+
+type Image = Array<Vector, 1, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
+type Bindings = HashMap<Address, Binding, FRESH_ENTRIES>;
+
+#[btf_map]
+static CONTROL: Array<u64, CONTROLS> = Array::new();
+
+#[btf_map]
+static IMAGES: ArrayOfMaps<Image, 2> = ArrayOfMaps::new();
+
+#[btf_map]
+static CIDRS: ArrayOfMaps<LpmTrie<Address, CidrEntry, 1>, 2> = ArrayOfMaps::new();
+
+#[btf_map]
+static USERS: ArrayOfMaps<HashMap<u32, Vector, 1>, 2> = ArrayOfMaps::new();
+
+#[btf_map]
+static CGROUPS: ArrayOfMaps<HashMap<u64, CgroupSubjects, 1>, 2> = ArrayOfMaps::new();
+
+/// Index: slot * 2 + epoch % 2. Only the binder writes the inner maps; user space replaces them whole.
+#[btf_map]
+static FRESH: ArrayOfMaps<Bindings, 4> = ArrayOfMaps::new();
+
+/// Only user space writes: a new inner map each time.
+#[btf_map]
+static TRUTH: ArrayOfMaps<Bindings, 2> = ArrayOfMaps::new();
+
+/// Addresses of trusted resolvers.
+#[btf_map]
+static RESOLVERS: HashMap<Address, u64, 256> = HashMap::new();
+
+/// Deepest cgroup whose ancestors are looked at.
+const CGROUP_DEPTH: i32 = 24;
+
+#[inline(always)]
+pub(crate) fn control(word: Control) -> u64 {
+    // SAFETY: the value lives as long as the map; user space writes whole words.
+    CONTROL.get_ptr(word as u32).map_or(0, |value| unsafe { value.read_volatile() })
+}
+
+/// Writes the one control word that belongs to the programs.
+#[inline(always)]
+pub(crate) fn set_last_wake(now: u64) {
+    if let Some(value) = CONTROL.get_ptr_mut(Control::LastWake as u32) {
+        // SAFETY: the value lives as long as the map, and a torn order between CPUs only moves a wake-up.
+        unsafe { value.write_volatile(now) };
+    }
+}
+
+/// Whether an internal error refuses.
+#[inline(always)]
+pub(crate) fn errors_deny() -> bool {
+    control(Control::OnError) != 0
+}
+
+#[inline(always)]
+pub(crate) fn is_resolver(address: &Address) -> bool {
+    // SAFETY: only the presence of the entry is used.
+    unsafe { RESOLVERS.get(address) }.is_some()
+}
+
+/// One policy slot.
+pub(crate) struct PolicySlot {
+    slot: u32,
+    epoch: u32,
+    image: &'static Image,
+}
+
+impl PolicySlot {
+    /// The slot with this number, if it holds a policy.
+    #[inline(always)]
+    pub(crate) fn new(slot: u32) -> Option<Self> {
+        Some(Self { slot, epoch: control(Control::Epoch) as u32, image: IMAGES.get(slot)? })
+    }
+
+    #[inline(always)]
+    fn learned(&self, epoch: u32, address: &Address) -> Result<Option<&Binding>, Error> {
+        // SAFETY: entries are never removed one by one, so a reference stays with its address.
+        Ok(unsafe { self.fresh_map(epoch).ok_or(Error::NoMap)?.get(address) })
+    }
+
+    #[inline(always)]
+    fn classified(&self, id: u64) -> Result<Option<&CgroupSubjects>, Error> {
+        // SAFETY: entries are added, or replaced by the same value, never removed while the slot is in force.
+        Ok(unsafe { CGROUPS.get(self.slot).ok_or(Error::NoMap)?.get(id) })
+    }
+
+    #[inline(always)]
+    fn fresh_map(&self, epoch: u32) -> Option<&'static Bindings> {
+        FRESH.get((self.slot & 1) * 2 + (epoch & 1))
+    }
+}
+
+impl Buckets for PolicySlot {
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<&Vector> {
+        self.image.get(index)
+    }
+}
+
+impl Slot for PolicySlot {
+    #[inline(always)]
+    fn cidr(&self, address: &Address) -> Option<&CidrEntry> {
+        Lookup::cidr(self, address).ok().flatten()
+    }
+
+    #[inline(always)]
+    fn bind(&self, address: &Address, binding: &Binding) -> bool {
+        let Some(map) = self.fresh_map(self.epoch) else { return false };
+        match map.insert(address, binding, u64::from(BPF_NOEXIST)) {
+            Ok(()) => true,
+            Err(EEXIST) => map.get_ptr_mut(address).is_some_and(|known| {
+                join(known, binding);
+                true
+            }),
+            Err(_) => false,
+        }
+    }
+}
+
+impl Lookup for PolicySlot {
+    type Image = Self;
+    type Loop = BpfLoop;
+
+    #[inline(always)]
+    fn image(&self) -> &Self {
+        self
+    }
+
+    #[inline(always)]
+    fn fresh(&self, address: &Address) -> Result<Option<&Binding>, Error> {
+        self.learned(self.epoch, address)
+    }
+
+    #[inline(always)]
+    fn older(&self, address: &Address) -> Result<Option<&Binding>, Error> {
+        self.learned(self.epoch ^ 1, address)
+    }
+
+    #[inline(always)]
+    fn truth(&self, address: &Address) -> Result<Option<&Binding>, Error> {
+        // SAFETY: user space never changes an inner map that programs can see; it swaps in a new one.
+        Ok(unsafe { TRUTH.get(self.slot).ok_or(Error::NoMap)?.get(address) })
+    }
+
+    #[inline(always)]
+    fn cidr(&self, address: &Address) -> Result<Option<&CidrEntry>, Error> {
+        Ok(CIDRS.get(self.slot).ok_or(Error::NoMap)?.get(&Key::new(128, *address)))
+    }
+
+    #[inline(always)]
+    fn user(&self, uid: u32) -> Result<Option<&Vector>, Error> {
+        // SAFETY: the inner map is built before its slot is used and not changed afterwards.
+        Ok(unsafe { USERS.get(self.slot).ok_or(Error::NoMap)?.get(uid) })
+    }
+
+    #[inline(always)]
+    fn cgroup(&self) -> Result<Option<&CgroupSubjects>, Error> {
+        // SAFETY: plain helper call.
+        self.classified(unsafe { bpf_get_current_cgroup_id() })
+    }
+
+    #[inline(always)]
+    fn ancestor(&self) -> Result<Option<&Vector>, Error> {
+        Ok(self.classified(nearest_classified(self.slot))?.map(|ancestor| &ancestor.below))
+    }
+
+    #[inline(always)]
+    fn is_resolver(&self, address: &Address) -> bool {
+        is_resolver(address)
+    }
+
+    #[inline(always)]
+    fn vector_word(vector: Option<&Vector>, word: usize) -> u64 {
+        peek_vector(vector.map_or(core::ptr::null(), core::ptr::from_ref), word as u64)
+    }
+
+    #[inline(always)]
+    fn cidr_word(cidr: Option<&CidrEntry>, part: CidrPart, word: usize) -> u64 {
+        peek_cidr(cidr.map_or(core::ptr::null(), core::ptr::from_ref), (part as usize * WORDS + word) as u64)
+    }
+
+    #[inline(always)]
+    fn binding_word(binding: Option<&Binding>, part: BindingPart, word: usize) -> u64 {
+        let absent = if matches!(part, BindingPart::All) { u64::MAX } else { 0 };
+        let binding = binding.map_or(core::ptr::null(), core::ptr::from_ref);
+        peek_binding(binding, (part as usize * WORDS + word) as u64, absent)
+    }
+}
+
+/// Word `word` of a vector, 0 without one. Global, like the next two: verified once, for every pointer or null.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn peek_vector(vector: *const Vector, word: u64) -> u64 {
+    peek::<{ size_of::<Vector>() }>(vector.cast(), word, 0)
+}
+
+/// Word `word` of a CIDR entry, 0 without one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn peek_cidr(cidr: *const CidrEntry, word: u64) -> u64 {
+    peek::<{ size_of::<CidrEntry>() }>(cidr.cast(), word, 0)
+}
+
+/// Word `word` of a binding, `absent` without one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn peek_binding(binding: *const Binding, word: u64, absent: u64) -> u64 {
+    peek::<{ size_of::<Binding>() }>(binding.cast(), word, absent)
+}
+
+#[inline(always)]
+fn peek<const SIZE: usize>(words: *const u64, word: u64, absent: u64) -> u64 {
+    if words.is_null() || word >= (SIZE / 8) as u64 {
+        return absent;
+    }
+    // SAFETY: the pointer is to a map value of `SIZE` bytes, and the index was checked.
+    unsafe { words.add(word as usize).read_volatile() }
+}
+
+/// Id of the nearest ancestor that user space has classified, 0 if there is none.
+#[inline(never)]
+fn nearest_classified(slot: u32) -> u64 {
+    let Some(map) = CGROUPS.get(slot & 1) else { return 0 };
+    let mut nearest = 0;
+    for level in 0..CGROUP_DEPTH {
+        // SAFETY: plain helper call.
+        let id = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+        if id == 0 {
+            break;
+        }
+        // SAFETY: only the presence of the entry is used.
+        if unsafe { map.get(id) }.is_some() {
+            nearest = id;
+        }
+    }
+    nearest
+}
+
+const EEXIST: i32 = -17;
+
+/// Joins a binding into one that other CPUs may be joining into too.
+#[inline(always)]
+fn join(known: *mut Binding, more: &Binding) {
+    for index in Vector::words() {
+        let (any, all, except) = (more.any.0[index], more.all.0[index], more.except.0[index]);
+        // SAFETY: `known` is a value of a map; every field is a `u64` or an array of them, and after insertion all access
+        // to them is atomic or reads whole words.
+        unsafe {
+            if any != 0 {
+                atomic::or(&raw mut (*known).any.0[index], any);
+            }
+            if all != u64::MAX {
+                atomic::and(&raw mut (*known).all.0[index], all);
+            }
+            if except != 0 {
+                atomic::or(&raw mut (*known).except.0[index], except);
+            }
+        }
+    }
+    // SAFETY: as above; `&raw` makes no reference.
+    let expiry = unsafe { &raw mut (*known).expiry };
+    for _ in 0..4 {
+        // SAFETY: as above.
+        let current = unsafe { expiry.read_volatile() };
+        // SAFETY: as above.
+        if current >= more.expiry || unsafe { atomic::compare_exchange(expiry, current, more.expiry) } == current {
+            break;
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! `bpf_loop` (Linux 5.17) as a [`Repeat`].
+
+use aya_ebpf::helpers::generated::bpf_loop;
+use core::ffi::c_void;
+use enforcer_common::repeat::{Repeat, Step};
+
+pub(crate) struct BpfLoop;
+
+impl Repeat for BpfLoop {
+    #[inline(always)]
+    fn repeat<S: Step>(count: u32, state: &mut S) {
+        // SAFETY: the callback has the signature that the helper wants, and gets the state it was made for, which lives
+        // on this stack frame until the helper returns.
+        unsafe { bpf_loop(count, callback::<S> as *mut c_void, (&raw mut *state).cast(), 0) };
+    }
+}
+
+unsafe extern "C" fn callback<S: Step>(index: u32, state: *mut c_void) -> i64 {
+    // SAFETY: `repeat` passes a unique pointer to an `S`.
+    let state = unsafe { &mut *state.cast::<S>() };
+    state.step(index).is_break().into()
+}

@@ -1,0 +1,33 @@
+//! What user space knew before loading. The map behind it is frozen, so to the verifier these are constants.
+
+use enforcer_common::control::Settings;
+
+#[unsafe(no_mangle)]
+pub(crate) static SETTINGS: Settings = Settings {
+    scope: 0,
+    scope_level: 0,
+    socket_type: 0,
+    task_real_parent: 0,
+    task_tgid: 0,
+    task_mm: 0,
+    mm_exe_file: 0,
+    file_path: 0,
+    path_mnt: 0,
+    path_dentry: 0,
+    dentry_parent: 0,
+    dentry_name: 0,
+    vfsmount_root: 0,
+    mount_mnt: 0,
+    mount_parent: 0,
+    mount_mountpoint: 0,
+    no_binder: 0,
+};
+
+/// Reads one field; volatile, because the loader replaces the zeros above.
+macro_rules! setting {
+    ($field:ident) => {
+        // SAFETY: a field of a static, which lives as long as the program.
+        unsafe { (&raw const $crate::settings::SETTINGS.$field).read_volatile() }
+    };
+}
+pub(crate) use setting;

@@ -1,0 +1,98 @@
+//! Who is calling: what the hook can know is captured in the hook, because a process may be gone a millisecond later.
+
+use crate::{repeat::BpfLoop, settings::setting};
+use aya_ebpf::helpers::{
+    bpf_get_current_task, bpf_get_current_uid_gid, bpf_probe_read_kernel, generated::bpf_probe_read_kernel_str,
+};
+use core::ops::ControlFlow;
+use enforcer_common::{
+    bound::masked,
+    event::ConnectEvent,
+    repeat::{Repeat, Step},
+};
+
+/// Real user id.
+#[inline(always)]
+pub(crate) fn uid() -> u32 {
+    bpf_get_current_uid_gid() as u32
+}
+
+/// Process id of the parent, 0 if it cannot be read.
+#[inline(always)]
+pub(crate) fn parent() -> u32 {
+    // SAFETY: plain helper call.
+    let task = unsafe { bpf_get_current_task() };
+    let parent: u64 = read(task + u64::from(setting!(task_real_parent)));
+    read(parent + u64::from(setting!(task_tgid)))
+}
+
+/// Fills `event.exe` with the components of the executable's path, the last one first.
+#[inline(always)]
+pub(crate) fn executable(event: &mut ConnectEvent) {
+    // SAFETY: plain helper call.
+    let task = unsafe { bpf_get_current_task() };
+    let mm: u64 = read(task + u64::from(setting!(task_mm)));
+    let file: u64 = read(mm + u64::from(setting!(mm_exe_file)));
+    let path = file + u64::from(setting!(file_path));
+    event.exe_length = 0;
+    event.exe_whole = 0;
+    event.walk = [0; 2];
+    // A kernel thread has no executable: the read of a small address fails and leaves 0.
+    if mm != 0 && file != 0 {
+        event.walk = [read(path + u64::from(setting!(path_dentry))), read(path + u64::from(setting!(path_mnt)))];
+        BpfLoop::repeat(COMPONENTS, &mut Walk { event: &mut *event });
+    }
+    event.walk = [0; 2];
+}
+
+/// Most steps up: components and mounts.
+const COMPONENTS: u32 = 40;
+/// Bytes kept of one component, with the NUL.
+const COMPONENT_MAX: u32 = 64;
+
+struct Walk<'a> {
+    event: &'a mut ConnectEvent,
+}
+
+impl Step for Walk<'_> {
+    /// One component, or one mount point crossed (`fs/d_path.c` `prepend_path`).
+    #[inline(always)]
+    fn step(&mut self, _: u32) -> ControlFlow<()> {
+        let event = &mut *self.event;
+        let [dentry, vfsmount] = event.walk;
+        let parent: u64 = read(dentry + u64::from(setting!(dentry_parent)));
+        let root: u64 = read(vfsmount + u64::from(setting!(vfsmount_root)));
+        if dentry == root || dentry == parent {
+            let mount = vfsmount - u64::from(setting!(mount_mnt));
+            let above: u64 = read(mount + u64::from(setting!(mount_parent)));
+            if above == mount || above == 0 {
+                event.exe_whole = 1;
+                return ControlFlow::Break(());
+            }
+            event.walk =
+                [read(mount + u64::from(setting!(mount_mountpoint))), above + u64::from(setting!(mount_mnt))];
+            return ControlFlow::Continue(());
+        }
+        let used = event.exe_length;
+        if used > event.exe.len() as u32 - COMPONENT_MAX {
+            return ControlFlow::Break(());
+        }
+        let name: u64 = read(dentry + u64::from(setting!(dentry_name)));
+        let to = event.exe.as_mut_ptr().wrapping_add(masked::<0xff>(u64::from(used.min(192))));
+        // SAFETY: at most `COMPONENT_MAX` bytes are written, and `used` leaves room for them; the helper checks `name`.
+        let length = unsafe { bpf_probe_read_kernel_str(to.cast(), COMPONENT_MAX, name as *const _) };
+        if length <= 0 {
+            return ControlFlow::Break(());
+        }
+        event.exe_length = used + length as u32;
+        event.walk = [parent, vfsmount];
+        ControlFlow::Continue(())
+    }
+}
+
+/// Reads kernel memory; what cannot be read is zero.
+#[inline(always)]
+fn read<T: Default>(address: u64) -> T {
+    // SAFETY: the helper checks the address; `T` is an integer, of which every bit pattern is valid.
+    unsafe { bpf_probe_read_kernel(address as *const T) }.unwrap_or_default()
+}

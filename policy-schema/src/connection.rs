@@ -1,0 +1,62 @@
+//! What is judged: a connection, and what is known about its address.
+
+use std::net::IpAddr;
+
+use crate::domain::DomainName;
+use crate::terms::Protocol;
+
+/// One DNS answer that led to an address: the question and the aliases it was answered through.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Sighting {
+    /// The name that was asked for.
+    pub question: DomainName,
+    /// The targets of the CNAME records, in order.
+    pub chain: Vec<DomainName>,
+}
+
+impl Sighting {
+    /// The question, then the chain.
+    pub fn members(&self) -> impl Iterator<Item = &DomainName> {
+        std::iter::once(&self.question).chain(&self.chain)
+    }
+}
+
+/// One attempt to connect, or to send a datagram.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Connection {
+    /// The destination as the process named it.
+    pub address: IpAddr,
+    /// The destination port.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The user's number, where it is known.
+    pub uid: Option<u32>,
+    /// The user's name, resolved by the caller.
+    pub user: Option<String>,
+    /// The path of the cgroup below its mount, such as `/ci/job`.
+    pub cgroup: Option<String>,
+    /// The systemd unit, where it is known apart from the cgroup.
+    pub unit: Option<String>,
+    /// The live sightings of the address.
+    pub sightings: Vec<Sighting>,
+    /// Whether the address is one of the machine's resolvers.
+    pub resolver: bool,
+}
+
+impl Connection {
+    /// A connection about which nothing is known but where it goes.
+    pub fn new(address: IpAddr, port: u16, protocol: Protocol) -> Self {
+        Self {
+            address,
+            port,
+            protocol,
+            uid: None,
+            user: None,
+            cgroup: None,
+            unit: None,
+            sightings: Vec::new(),
+            resolver: false,
+        }
+    }
+}
