@@ -3,8 +3,7 @@
 use crate::{
     count,
     maps::{self, PolicySlot},
-    repeat::BpfLoop,
-    scratch,
+    scratch::{self, Claim},
     settings::setting,
 };
 use aya_ebpf::{
@@ -49,67 +48,86 @@ struct Datagram {
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     let Some(datagram) = datagram(ctx) else { return Delivery::Deliver };
     count::add(Counter::Answers, 1);
-    match scratch::with(|scratch| read(ctx, &datagram, scratch)) {
-        Some(delivery) => delivery,
-        None => {
-            count::add(Counter::NoScratch, 1);
-            refuse_if(ctx, denies_something())
-        }
-    }
-}
-
-#[inline(always)]
-fn read(ctx: &SkBuffContext, datagram: &Datagram, scratch: &mut Scratch) -> Delivery {
-    // SAFETY: plain helper call.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    let length = match load(ctx, datagram.message, scratch) {
-        Some(length) => length,
-        None => {
-            count::add(Counter::AnswersUnparsed, 1);
-            return Delivery::Deliver;
-        }
+    let Some(claim) = Claim::take() else {
+        count::add(Counter::NoScratch, 1);
+        return refuse_if(ctx, denies_something());
     };
-    let trusted = maps::is_resolver(&datagram.server);
-    scratch.record.header = AnswerHeader {
-        time: now,
-        // SAFETY: the context is the packet that the helper wants.
-        cgroup: unsafe { bpf_skb_cgroup_id(ctx.as_ptr().cast()) },
-        server: datagram.server,
-        length,
-        client_port: datagram.client_port,
-        trusted: trusted.into(),
-        unparsed: 0,
-    };
-    if !trusted {
-        count::add(Counter::AnswersUntrusted, 1);
-    }
-    let slots = maps::control(Control::Slots);
-    let mut at_risk = false;
-    if setting!(no_binder) == 0 {
-        if slots & 1 != 0 {
-            at_risk |= bind(scratch, 0, now);
-        }
-        if slots & 2 != 0 {
-            at_risk |= bind(scratch, 1, now);
-        }
-    }
-    hand_over(scratch, length);
+    let at_risk = read(ctx, &datagram, claim.0);
+    claim.release();
     refuse_if(ctx, at_risk)
 }
 
-/// Binds the answer in one slot; returns whether a denied address may have been left unbound.
+/// Binds an answer and hands it over; returns whether a denied address may have been left unbound.
+#[inline(always)]
+fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
+    // SAFETY: plain helper call.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let Some(length) = prepare(ctx, datagram, place, now) else {
+        count::add(Counter::AnswersUnparsed, 1);
+        return false;
+    };
+    let slots = maps::control(Control::Slots);
+    let mut at_risk = 0;
+    if setting!(no_binder) == 0 {
+        for slot in [0, 1] {
+            if slots >> slot & 1 != 0 {
+                parse_answer(place, slot);
+                at_risk |= bind_answer(place, slot, now);
+            }
+        }
+    }
+    if let Some(scratch) = scratch::of(place) {
+        hand_over(scratch, length);
+    }
+    at_risk != 0
+}
+
+/// Copies the message and its circumstances into the scratch.
+#[inline(always)]
+fn prepare(ctx: &SkBuffContext, datagram: &Datagram, place: u32, now: u64) -> Option<u32> {
+    let scratch = scratch::of(place)?;
+    let length = load(ctx, datagram.message, scratch)?;
+    let trusted = maps::is_resolver(&datagram.server);
+    if !trusted {
+        count::add(Counter::AnswersUntrusted, 1);
+    }
+    let header = &mut scratch.record.header;
+    header.time = now;
+    // SAFETY: the context is the packet that the helper wants.
+    header.cgroup = unsafe { bpf_skb_cgroup_id(ctx.as_ptr().cast()) };
+    header.server = datagram.server;
+    header.length = length;
+    header.client_port = datagram.client_port;
+    header.trusted = trusted.into();
+    header.unparsed = 0;
+    Some(length)
+}
+
+/// Reads the answer for one slot; 1 if it could be read to its end. Global, like the joints of [`PolicySlot`]: verified
+/// once, whatever the paths that lead here, and its stack is free again for [`bind_answer`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn bind(scratch: &mut Scratch, slot: u32, now: u64) -> bool {
-    let Some(slot) = PolicySlot::new(slot) else { return false };
-    let outcome = scratch.read::<BpfLoop>(&slot, now);
-    if !outcome.parsed {
+extern "C" fn parse_answer(place: u32, slot: u32) -> u64 {
+    let (Some(slot), Some(scratch)) = (PolicySlot::new(slot & 1), scratch::of(place)) else { return 0 };
+    let parsed = scratch.parse(&slot);
+    if !parsed {
         scratch.record.header.unparsed = 1;
         count::add(Counter::AnswersUnparsed, 1);
     }
-    count::add(Counter::Bound, u64::from(outcome.bound));
-    count::add(Counter::BindingsFull, u64::from(outcome.unbound));
-    count::add(Counter::RecordsUnrelated, u64::from(outcome.unrelated));
-    outcome.denied && (!outcome.parsed || outcome.unbound != 0)
+    parsed.into()
+}
+
+/// Binds what was read for one slot; 1 if a denied address may have been left unbound.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bind_answer(place: u32, slot: u32, now: u64) -> u64 {
+    let (Some(slot), Some(scratch)) = (PolicySlot::new(slot & 1), scratch::of(place)) else { return 0 };
+    let denied = scratch.bind(&slot, now);
+    let (bound, unbound, unrelated) = scratch.counts();
+    count::add(Counter::Bound, u64::from(bound));
+    count::add(Counter::BindingsFull, u64::from(unbound));
+    count::add(Counter::RecordsUnrelated, u64::from(unrelated));
+    (denied && (scratch.record.header.unparsed != 0 || unbound != 0)).into()
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@ use enforcer_common::{
     Address, Binding, CgroupSubjects, CidrEntry, FRESH_ENTRIES, Lookup, Vector,
     control::{CONTROLS, Control},
     decide::{BindingPart, CidrPart, Error},
-    dns::Slot,
+    dns::{Scratch, Slot},
     image::Buckets,
     vector::WORDS,
 };
@@ -119,6 +119,23 @@ impl Buckets for PolicySlot {
 }
 
 impl Slot for PolicySlot {
+    type Loop = BpfLoop;
+
+    #[inline(always)]
+    fn read_name(&self, scratch: &mut Scratch) -> Option<()> {
+        some(read_name(scratch))
+    }
+
+    #[inline(always)]
+    fn hash_name(&self, scratch: &mut Scratch, look_up: bool) -> Option<()> {
+        some(hash_name(scratch, self.slot, look_up.into()))
+    }
+
+    #[inline(always)]
+    fn read_record(&self, scratch: &mut Scratch) -> Option<()> {
+        some(read_record(scratch, self.slot))
+    }
+
     #[inline(always)]
     fn cidr(&self, address: &Address) -> Option<&CidrEntry> {
         Lookup::cidr(self, address).ok().flatten()
@@ -208,7 +225,40 @@ impl Lookup for PolicySlot {
     }
 }
 
-/// Word `word` of a vector, 0 without one. Global, like the next two: verified once, for every pointer or null.
+/// The name at the cursor of `scratch`; 1 if it could be read. Global, like all `extern "C"` functions here: the verifier
+/// looks at it once, for any arguments, instead of once for every path that leads there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_name(scratch: *mut Scratch) -> u64 {
+    // SAFETY: the verifier checks that a pointer that is not null has a whole `Scratch` behind it; the caller lends it.
+    let Some(scratch) = (unsafe { scratch.as_mut() }) else { return 0 };
+    scratch.read_name::<BpfLoop>().is_some().into()
+}
+
+/// The hash of the name read last; 1 if it could be made.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hash_name(scratch: *mut Scratch, slot: u32, look_up: u64) -> u64 {
+    // SAFETY: as in `read_name`.
+    let (Some(scratch), Some(slot)) = (unsafe { scratch.as_mut() }, PolicySlot::new(slot & 1)) else { return 0 };
+    scratch.hash_name(&slot, look_up != 0).is_some().into()
+}
+
+/// The record at the cursor; 1 if it could be read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_record(scratch: *mut Scratch, slot: u32) -> u64 {
+    // SAFETY: as in `read_name`.
+    let (Some(scratch), Some(slot)) = (unsafe { scratch.as_mut() }, PolicySlot::new(slot & 1)) else { return 0 };
+    scratch.read_record(&slot).is_some().into()
+}
+
+#[inline(always)]
+fn some(done: u64) -> Option<()> {
+    (done != 0).then_some(())
+}
+
+/// Word `word` of a vector, 0 without one.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn peek_vector(vector: *const Vector, word: u64) -> u64 {

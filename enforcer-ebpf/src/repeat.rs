@@ -2,7 +2,10 @@
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
-use enforcer_common::repeat::{Repeat, Step};
+use enforcer_common::{
+    bound::masked,
+    repeat::{Repeat, Step},
+};
 
 pub(crate) struct BpfLoop;
 
@@ -18,5 +21,6 @@ impl Repeat for BpfLoop {
 unsafe extern "C" fn callback<S: Step>(index: u32, state: *mut c_void) -> i64 {
     // SAFETY: `repeat` passes a unique pointer to an `S`.
     let state = unsafe { &mut *state.cast::<S>() };
-    state.step(index).is_break().into()
+    // The verifier wants to see that the result is 0 or 1.
+    masked::<1>(state.step(index).is_break().into()) as i64
 }

@@ -16,14 +16,29 @@ static SCRATCH: PerCpuArray<Scratch, PLACES> = PerCpuArray::new();
 #[btf_map]
 static SCRATCH_CLAIMS: PerCpuArray<u64, PLACES> = PerCpuArray::new();
 
-/// Runs `work` with a free place; `None` if all are in use.
+/// A claimed place.
+pub(crate) struct Claim(pub(crate) u32);
+
+impl Claim {
+    /// Claims a free place; `None` if all are in use. Whoever claims gives back with [`Claim::release`]: a kernel program
+    /// has no unwinding, and the verifier likes its paths explicit.
+    #[inline(always)]
+    pub(crate) fn take() -> Option<Self> {
+        (0..PLACES as u32).find(|place| exchange(*place, 0, 1)).map(Self)
+    }
+
+    /// Gives the place back.
+    #[inline(always)]
+    pub(crate) fn release(self) {
+        exchange(self.0, 1, 0);
+    }
+}
+
+/// The memory of a claimed place.
 #[inline(always)]
-pub(crate) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> Option<T> {
-    let place = (0..PLACES as u32).find(|place| exchange(*place, 0, 1))?;
-    // SAFETY: the claim makes this program the only user of the place until it is given back below.
-    let result = SCRATCH.get_ptr_mut(place).map(|scratch| work(unsafe { &mut *scratch }));
-    exchange(place, 1, 0);
-    result
+pub(crate) fn of<'a>(place: u32) -> Option<&'a mut Scratch> {
+    // SAFETY: the caller holds the claim, and makes no second reference while this one is in use.
+    SCRATCH.get_ptr_mut(place).map(|scratch| unsafe { &mut *scratch })
 }
 
 #[inline(always)]

@@ -207,9 +207,9 @@ impl Reader<'_> {
             return Err(format!("the rule has more than {MAX_GLOBS} patterns with a `*` inside a label"));
         }
         if self.names.insert(pattern) {
-            self.outcome.names += 1
+            self.outcome.names += 1;
         } else {
-            self.outcome.duplicates += 1
+            self.outcome.duplicates += 1;
         }
         Ok(())
     }

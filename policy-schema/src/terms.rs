@@ -84,7 +84,6 @@ pub enum SharedAddress {
 
 /// The error a refused system call returns.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
-#[expect(clippy::upper_case_acronyms, reason = "errno names are spelt this way everywhere")]
 pub enum Errno {
     /// Permission denied.
     EACCES,

@@ -1,6 +1,8 @@
 //! Runs the hand-written cases of `tests/corpus`: each file holds policies, what is found in them, and
 //! connections with the verdict and the rule they must get.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may stop at the first surprise")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;

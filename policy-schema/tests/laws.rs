@@ -1,5 +1,7 @@
 //! Laws of the language over random policies and connections.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may stop at the first surprise")]
+
 use policy_schema::{
     Connection, Decider, Decision, DomainName, Mode, NoLists, Policy, PolicySet, Protocol, Sighting, Source,
     Verdict,

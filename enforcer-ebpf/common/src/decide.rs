@@ -1,7 +1,7 @@
 //! The decision about one connection attempt: the code that the kernel programs run.
 //!
 //! For a destination, with one bit for each rule:
-//! `to = (names & !exceptCidrs) | (cidrs & !exceptNames) | any`, `match = to & ports & subjects`. The lowest bit of
+//! `to = ((names | (cidrs & !exceptNames)) & !exceptCidrs) | any`, `match = to & ports & subjects`. The lowest bit of
 //! `match` among the enforced rules decides what happens; the lowest bit of all is what the rules say.
 
 use core::ops::ControlFlow;
@@ -22,7 +22,7 @@ pub enum Verdict {
     Deny,
 }
 
-/// Who decided: the class of a rule, or one of three that are no rule.
+/// Who decided: the class of a rule, or one of four that are no rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RuleId(pub u16);
 
@@ -33,6 +33,8 @@ impl RuleId {
     pub const BUILTIN: Self = Self(0xfffe);
     /// The programs could not decide; see [`crate::control::Control::OnError`].
     pub const ERROR: Self = Self(0xfffd);
+    /// No rule matched, and no lookup preceded (`literalAddresses`).
+    pub const LITERAL: Self = Self(0xfffc);
 }
 
 /// The outcome of [`decide()`].
@@ -201,6 +203,7 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
         builtin: if builtin { u64::MAX } else { 0 },
         verdict: Found::default(),
         effective: Found::default(),
+        expiries: 0,
         damaged: false,
     };
     L::Loop::repeat(meta.words(), &mut words);
@@ -209,9 +212,14 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     }
     let (verdict, effective) = (words.verdict, words.effective);
 
+    // A binding has a sighting, and with it an expiry.
+    let literal = meta.literal_deny() && words.expiries == 0;
     let fallback = |enforced_only: bool| {
         if builtin {
             return (Verdict::Allow, RuleId::BUILTIN);
+        }
+        if literal && (!enforced_only || meta.literal_enforced()) {
+            return (Verdict::Deny, RuleId::LITERAL);
         }
         let deny = meta.default_deny() && (!enforced_only || meta.default_enforced());
         (if deny { Verdict::Deny } else { Verdict::Allow }, RuleId::DEFAULT)
@@ -227,7 +235,7 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     let (verdict, rule) = resolve(verdict, false);
     let (effective, effective_rule) = resolve(effective, true);
     let errno = match effective_rule {
-        RuleId::DEFAULT | RuleId::BUILTIN => EPERM,
+        RuleId::DEFAULT | RuleId::BUILTIN | RuleId::LITERAL => EPERM,
         RuleId(class) => image::errno(image, class).unwrap_or(EPERM),
     };
     Ok(Decision { verdict, rule, effective, effective_rule, errno })
@@ -259,6 +267,8 @@ struct Words<'a, L: Lookup> {
     builtin: u64,
     verdict: Found,
     effective: Found,
+    /// Every expiry seen, or-ed; 0 = no binding at all.
+    expiries: u64,
     damaged: bool,
 }
 
@@ -273,8 +283,9 @@ impl<L: Lookup> Step for Words<'_, L> {
         let denies = classes.bits(ClassVector::Deny);
         let (mut any_names, mut all_names, mut except_names) = (0, u64::MAX, 0);
         for binding in [self.fresh, self.older, self.truth] {
-            let expired = L::binding_word(binding, BindingPart::Expiry, 0) < self.now;
-            let current = if expired { denies } else { u64::MAX };
+            let expiry = L::binding_word(binding, BindingPart::Expiry, 0);
+            self.expiries |= expiry;
+            let current = if expiry < self.now { denies } else { u64::MAX };
             any_names |= L::binding_word(binding, BindingPart::Any, word) & current;
             all_names &= L::binding_word(binding, BindingPart::All, word);
             except_names |= L::binding_word(binding, BindingPart::Except, word);
@@ -289,7 +300,7 @@ impl<L: Lookup> Step for Words<'_, L> {
         // A rule that wants all sightings wants at least one.
         let names = any_names & (all_names | !classes.bits(ClassVector::AllSightings));
         let names = names & !(denies & self.protected) & !except_cidrs;
-        let cidrs = cidrs & !except_names;
+        let cidrs = cidrs & !except_names & !except_cidrs;
         let destination = (names | classes.bits(ClassVector::AnyDestination)) & !self.builtin | cidrs & (denies | !self.builtin);
         let matched = destination & self.ports.0[word] & subjects;
         if self.verdict.bits == 0 {

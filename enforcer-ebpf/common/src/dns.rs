@@ -89,7 +89,8 @@ pub struct Scratch {
     hash: u64,
     /// Hash of the name whose records count: the question, then each CNAME target.
     chain_hash: u64,
-    unrelated: u64,
+    unrelated: u32,
+    reserved: u32,
     hit: Vector,
     hit_except: Vector,
     sighting: Sighting,
@@ -102,11 +103,33 @@ pub struct Scratch {
 }
 
 /// One policy slot, as the binder needs it.
-pub trait Slot: Buckets {
+pub trait Slot: Buckets + Sized {
+    /// How to loop.
+    type Loop: Repeat;
+
     /// The longest policy prefix that holds the address.
     fn cidr(&self, address: &Address) -> Option<&CidrEntry>;
     /// Joins a binding into what is known of the address; `false` if there is no room.
     fn bind(&self, address: &Address, binding: &Binding) -> bool;
+
+    /// Reads the name at the cursor. This and the next two are the joints at which the kernel programs put functions that
+    /// the verifier looks at once, instead of once for every path that leads there.
+    #[inline(always)]
+    fn read_name(&self, scratch: &mut Scratch) -> Option<()> {
+        scratch.read_name::<Self::Loop>()
+    }
+
+    /// Hashes the name read last, and with `look_up` collects what the slot says of it.
+    #[inline(always)]
+    fn hash_name(&self, scratch: &mut Scratch, look_up: bool) -> Option<()> {
+        scratch.hash_name(self, look_up)
+    }
+
+    /// Reads the record at the cursor.
+    #[inline(always)]
+    fn read_record(&self, scratch: &mut Scratch) -> Option<()> {
+        scratch.read_record(self)
+    }
 }
 
 /// What became of an answer in one slot.
@@ -143,6 +166,7 @@ impl Scratch {
             hash: 0,
             chain_hash: 0,
             unrelated: 0,
+            reserved: 0,
             hit: Vector::EMPTY,
             hit_except: Vector::EMPTY,
             sighting: Sighting::default(),
@@ -156,38 +180,41 @@ impl Scratch {
 
     /// Reads the answer in `record` for one slot, and binds its addresses there. `now` in nanoseconds of
     /// `CLOCK_BOOTTIME`.
+    pub fn read(&mut self, slot: &impl Slot, now: u64) -> Outcome {
+        let parsed = self.parse(slot);
+        // What was read before the damage still counts.
+        let denied = self.bind(slot, now);
+        Outcome { parsed, denied, bound: self.bound, unbound: self.unbound, unrelated: self.unrelated }
+    }
+
+    /// First half of [`Scratch::read`]: the message, as one slot sees it. Returns whether it could be read to its end.
     #[inline(always)]
-    pub fn read<R: Repeat>(&mut self, slot: &impl Slot, now: u64) -> Outcome {
+    pub fn parse(&mut self, slot: &impl Slot) -> bool {
         self.address_count = 0;
         self.owner_pointer = 0;
         self.unrelated = 0;
         self.bound = 0;
         self.unbound = 0;
-        let parsed = self.question::<R>(slot).is_some();
-        let parsed = parsed && records::read::<R>(self, slot).is_some();
-        // What was read before the damage still counts.
-        let denied = self.finish::<R>(slot, now);
-        Outcome {
-            parsed,
-            denied,
-            bound: self.bound,
-            unbound: self.unbound,
-            unrelated: self.unrelated as u32,
-        }
+        self.question(slot).is_some() && self.read_records(slot).is_some()
+    }
+
+    /// Addresses bound, addresses for which there was no room, and records of no name of the chain, in the last answer.
+    #[inline(always)]
+    pub fn counts(&self) -> (u32, u32, u32) {
+        (self.bound, self.unbound, self.unrelated)
     }
 
     /// Reads the question into the sighting. `None` leaves an empty sighting.
     #[inline(always)]
-    fn question<R: Repeat>(&mut self, slot: &impl Slot) -> Option<()> {
+    fn question(&mut self, slot: &impl Slot) -> Option<()> {
         self.sighting = Sighting::default();
-        let flags = self.u16(2)?;
         // Response, standard query (RFC 1035 section 4.1.1), one question.
-        if flags & 0xf800 != 0x8000 || self.u16(4)? != 1 {
+        if !self.has(0, HEADER) || self.u16(2) & 0xf800 != 0x8000 || self.u16(4) != 1 {
             return None;
         }
-        self.cursor = 12;
-        name::read::<R>(self)?;
-        name::hash::<R, _>(self, slot, true)?;
+        self.cursor = HEADER;
+        slot.read_name(self)?;
+        slot.hash_name(self, true)?;
         self.cursor += 4;
         self.chain_hash = self.hash;
         for word in Vector::words() {
@@ -200,25 +227,30 @@ impl Scratch {
         Some(())
     }
 
-    /// Byte `at` of the message, `None` past its end.
+    /// Whether the message has `count` bytes at `at`. Every read is behind such a check; past the end they wrap around.
     #[inline(always)]
-    fn u8(&self, at: u32) -> Option<u8> {
-        if at >= self.record.header.length {
-            return None;
-        }
-        Some(self.record.message[masked::<4095>(u64::from(at))])
+    fn has(&self, at: u32, count: u32) -> bool {
+        at < MESSAGE_MAX as u32 && at + count <= self.record.header.length
     }
 
     #[inline(always)]
-    fn u16(&self, at: u32) -> Option<u16> {
-        Some(u16::from(self.u8(at)?) << 8 | u16::from(self.u8(at + 1)?))
+    fn u8(&self, at: u32) -> u8 {
+        self.record.message[masked::<4095>(u64::from(at))]
     }
 
     #[inline(always)]
-    fn u32(&self, at: u32) -> Option<u32> {
-        Some(u32::from(self.u16(at)?) << 16 | u32::from(self.u16(at + 2)?))
+    fn u16(&self, at: u32) -> u16 {
+        u16::from(self.u8(at)) << 8 | u16::from(self.u8(at + 1))
+    }
+
+    #[inline(always)]
+    fn u32(&self, at: u32) -> u32 {
+        u32::from(self.u16(at)) << 16 | u32::from(self.u16(at + 2))
     }
 }
+
+/// Bytes of a message's header.
+const HEADER: u32 = 12;
 
 const _: () = assert!(MESSAGE_MAX == 4096 && ADDRESSES_MAX == 256, "the masks of this module");
 

@@ -97,6 +97,8 @@ const DEFAULT_ENFORCED: u64 = 2;
 const BY_CGROUP: u64 = 4;
 const ALL_SIGHTINGS: u64 = 8;
 const ENFORCED_DENY: u64 = 16;
+const LITERAL: u64 = 32;
+const LITERAL_ENFORCED: u64 = 64;
 
 impl<'a> Meta<'a> {
     /// The numbers of `image`; `None` if it is not an image of this layout.
@@ -131,10 +133,23 @@ impl<'a> Meta<'a> {
         self.0.0[2] & BY_CGROUP != 0
     }
 
-    /// Whether some rule asks for all sightings of an address.
+    /// Whether answers that no rule matches are bound too: some rule asks for all sightings of an address, or for
+    /// addresses without any.
     #[inline(always)]
-    pub fn all_sightings(&self) -> bool {
-        self.0.0[2] & ALL_SIGHTINGS != 0
+    pub fn binds_everything(&self) -> bool {
+        self.0.0[2] & (ALL_SIGHTINGS | LITERAL) != 0
+    }
+
+    /// Whether an address that no lookup preceded and no rule matches is denied.
+    #[inline(always)]
+    pub fn literal_deny(&self) -> bool {
+        self.0.0[2] & LITERAL != 0
+    }
+
+    /// Whether that is enforced, not only audited.
+    #[inline(always)]
+    pub fn literal_enforced(&self) -> bool {
+        self.0.0[2] & LITERAL_ENFORCED != 0
     }
 
     /// Whether some deny rule is enforced.

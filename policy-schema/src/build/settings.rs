@@ -98,7 +98,7 @@ impl Builder<'_> {
         for (index, text) in texts.iter().enumerate() {
             match parse_cidr(text) {
                 Ok(ipnet::IpNet::V6(prefix)) if NAT64_LENGTHS.contains(&prefix.prefix_len()) => {
-                    prefixes.push(prefix)
+                    prefixes.push(prefix);
                 }
                 Ok(_) => {
                     let message = format!("`{text}` is not a NAT64 prefix");

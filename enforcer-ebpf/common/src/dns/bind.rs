@@ -5,9 +5,10 @@ use crate::repeat::Step;
 use core::ops::ControlFlow;
 
 impl Scratch {
-    /// Binds the collected addresses; returns whether an enforced deny rule matches the sighting.
+    /// Second half of [`Scratch::read`]: binds the collected addresses. Returns whether an enforced deny rule matches the
+    /// sighting.
     #[inline(always)]
-    pub(super) fn finish<R: Repeat>(&mut self, slot: &impl Slot, now: u64) -> bool {
+    pub fn bind<S: Slot>(&mut self, slot: &S, now: u64) -> bool {
         let Some(meta) = Meta::of(slot) else { return false };
         let trusted = self.record.header.trusted != 0;
         let (mut denied, mut says) = (0, 0);
@@ -25,10 +26,10 @@ impl Scratch {
             denied |= matched & denies & classes.bits(ClassVector::Enforced);
             says |= any | except;
         }
-        // While some rule asks for all sightings, every answer counts.
-        if says != 0 || meta.all_sightings() {
+        // While some rule asks for all sightings, or for addresses without any, every answer counts.
+        if says != 0 || meta.binds_everything() {
             let hold = meta.hold_allow();
-            R::repeat(self.address_count, &mut Bind { scratch: &mut *self, slot, now: &now, hold: &hold });
+            S::Loop::repeat(self.address_count, &mut Bind { scratch: &mut *self, slot, now: &now, hold: &hold });
         }
         denied != 0
     }
@@ -48,8 +49,8 @@ impl<S: Slot> Step for Bind<'_, S> {
         let scratch = &mut *self.scratch;
         let place = scratch.addresses[masked::<255>(u64::from(index))];
         let data = u32::from(place & 0x7fff);
-        let Some(address) = address(scratch, data, place & 0x8000 != 0) else { return ControlFlow::Break(()) };
-        let Some(ttl) = scratch.u32(data - 6) else { return ControlFlow::Break(()) };
+        let address = address(scratch, data, place & 0x8000 != 0);
+        let ttl = scratch.u32(data - 6);
         // RFC 2181 section 8: a TTL with the top bit set is zero.
         let ttl = if ttl > i32::MAX as u32 { 0 } else { u64::from(ttl) * 1_000_000_000 };
         scratch.binding.expiry = *self.now + if ttl > *self.hold { ttl } else { *self.hold };
@@ -79,12 +80,13 @@ impl<S: Slot> Step for Bind<'_, S> {
     }
 }
 
+/// The address whose place was kept; it was checked then to lie in the message.
 #[inline(always)]
-fn address(scratch: &Scratch, data: u32, v6: bool) -> Option<Address> {
-    let word = |offset| scratch.u32(data + offset).map(u32::to_be);
+fn address(scratch: &Scratch, data: u32, v6: bool) -> Address {
+    let word = |offset| scratch.u32(data + offset).to_be();
     if v6 {
-        Some(Address::from_words([word(0)?, word(4)?, word(8)?, word(12)?]))
+        Address::from_words([word(0), word(4), word(8), word(12)])
     } else {
-        Some(Address::from_words([0, 0, 0xffff_u32.to_be(), word(0)?]))
+        Address::from_words([0, 0, 0xffff_u32.to_be(), word(0)])
     }
 }

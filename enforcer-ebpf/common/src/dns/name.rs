@@ -10,38 +10,42 @@ use core::ops::ControlFlow;
 /// Bytes and pointers of the longest name.
 const STEPS: u32 = 320;
 
-/// Reads the name at the cursor into `scratch.name`, and moves the cursor behind it.
-#[inline(always)]
-pub(super) fn read<R: Repeat>(scratch: &mut Scratch) -> Option<()> {
-    scratch.name_length = 0;
-    scratch.resume = 0;
-    scratch.label_left = 0;
-    scratch.finished = 0;
-    R::repeat(STEPS, &mut Read { scratch });
-    if scratch.finished == 0 {
-        return None;
+impl Scratch {
+    /// Reads the name at the cursor into `name`, and moves the cursor behind it.
+    #[inline(always)]
+    pub fn read_name<R: Repeat>(&mut self) -> Option<()> {
+        self.name_length = 0;
+        self.resume = 0;
+        self.label_left = 0;
+        self.finished = 0;
+        R::repeat(STEPS, &mut Read { scratch: &mut *self });
+        if self.finished == 0 {
+            return None;
+        }
+        if self.resume != 0 {
+            self.cursor = self.resume;
+        }
+        Some(())
     }
-    if scratch.resume != 0 {
-        scratch.cursor = scratch.resume;
-    }
-    Some(())
-}
 
-/// Hashes `scratch.name` from its end; with `look_up` also collects what the slot says of it and of every suffix.
-#[inline(always)]
-pub(super) fn hash<R: Repeat, S: Slot>(scratch: &mut Scratch, slot: &S, look_up: bool) -> Option<()> {
-    let key = slot.bucket(image::KEY)?;
-    scratch.hash = name::START;
-    scratch.look_up = look_up as u32;
-    if look_up {
-        scratch.hit = Vector::EMPTY;
-        scratch.hit_except = Vector::EMPTY;
+    /// Hashes `name` from its end; with `look_up` also collects what the slot says of it and of every suffix.
+    #[inline(always)]
+    pub fn hash_name<S: Slot>(&mut self, slot: &S, look_up: bool) -> Option<()> {
+        let key = slot.bucket(image::KEY)?;
+        self.hash = name::START;
+        self.look_up = look_up as u32;
+        if look_up {
+            self.hit = Vector::EMPTY;
+            self.hit_except = Vector::EMPTY;
+            // Every name is below the root.
+            collect(self, slot, key, Form::Below);
+        }
+        S::Loop::repeat(name::NAME_MAX as u32 + 2, &mut Hash { scratch: &mut *self, slot, key });
+        if look_up {
+            collect(self, slot, key, Form::Exact);
+        }
+        Some(())
     }
-    R::repeat(name::NAME_MAX as u32 + 2, &mut Hash { scratch: &mut *scratch, slot, key });
-    if look_up {
-        collect(scratch, slot, key, Form::Exact);
-    }
-    Some(())
 }
 
 struct Read<'a> {
@@ -54,7 +58,10 @@ impl Step for Read<'_> {
     fn step(&mut self, _: u32) -> ControlFlow<()> {
         let scratch = &mut *self.scratch;
         let at = scratch.cursor;
-        let Some(byte) = scratch.u8(at) else { return ControlFlow::Break(()) };
+        if !scratch.has(at, 1) {
+            return ControlFlow::Break(());
+        }
+        let byte = scratch.u8(at);
         if scratch.label_left > 0 {
             scratch.label_left -= 1;
             scratch.cursor = at + 1;
@@ -71,14 +78,13 @@ impl Step for Read<'_> {
                 if scratch.name_length > 0 { push(scratch, b'.') } else { ControlFlow::Continue(()) }
             }
             0xc0 => {
-                let Some(low) = scratch.u8(at + 1) else { return ControlFlow::Break(()) };
-                let target = u32::from(byte & 0x3f) << 8 | u32::from(low);
+                let target = u32::from(scratch.u16(at)) & 0x3fff;
+                // Only backwards: a chain of pointers ends (RFC 1035 section 4.1.4, "a prior occurrence").
+                if !scratch.has(at, 2) || target >= at {
+                    return ControlFlow::Break(());
+                }
                 if scratch.resume == 0 {
                     scratch.resume = at + 2;
-                }
-                // Only backwards: a chain of pointers ends (RFC 1035 section 4.1.4, "a prior occurrence").
-                if target >= at {
-                    return ControlFlow::Break(());
                 }
                 scratch.cursor = target;
                 ControlFlow::Continue(())

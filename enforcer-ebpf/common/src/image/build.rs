@@ -67,7 +67,12 @@ impl ImageBuilder {
 
     /// What happens to a connection that no rule matches.
     pub fn default(&mut self, deny: bool, enforced: bool) {
-        self.flags = u64::from(deny) * DEFAULT_DENY | u64::from(enforced) * DEFAULT_ENFORCED;
+        self.flags |= u64::from(deny) * DEFAULT_DENY | u64::from(enforced) * DEFAULT_ENFORCED;
+    }
+
+    /// What happens to an address that no lookup preceded and no rule matches.
+    pub fn literal(&mut self, deny: bool, enforced: bool) {
+        self.flags |= u64::from(deny) * LITERAL | u64::from(enforced) * LITERAL_ENFORCED;
     }
 
     /// Nanoseconds that an allow binding lives at least.
@@ -144,7 +149,8 @@ impl ImageBuilder {
             | flag(by_cgroup, BY_CGROUP)
             | flag(all_sightings, ALL_SIGHTINGS)
             | flag(enforced_deny, ENFORCED_DENY);
-        let class_words = u64::from(self.classes).div_ceil(64);
+        // One at least: the loop over the words is also where bindings are looked at.
+        let class_words = u64::from(self.classes.max(1)).div_ceil(64);
         let mut words = [MAGIC, self.version, flags, sets, 0, 0, self.hold_allow, class_words];
         if let Some(full) = image.get_mut(FULL as usize) {
             *full = Vector::FULL;
