@@ -64,7 +64,7 @@ fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let Some(length) = prepare(ctx, datagram, place, now) else {
         count::add(Counter::AnswersUnparsed, 1);
-        return false;
+        return denies_something();
     };
     let slots = maps::control(Control::Slots);
     let mut at_risk = 0;
@@ -86,6 +86,7 @@ fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
 #[inline(always)]
 fn prepare(ctx: &SkBuffContext, datagram: &Datagram, place: u32, now: u64) -> Option<u32> {
     let scratch = scratch::of(place)?;
+    scratch.reset();
     let length = load(ctx, datagram.message, scratch)?;
     let trusted = maps::is_resolver(&datagram.server);
     if !trusted {
@@ -121,12 +122,16 @@ extern "C" fn parse_answer(place: u32, slot: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn bind_answer(place: u32, slot: u32, now: u64) -> u64 {
-    let (Some(slot), Some(scratch)) = (PolicySlot::new(slot & 1), scratch::of(place)) else { return 0 };
+    let (Some(slot), Some(scratch)) = (PolicySlot::new(slot & 1), scratch::of(place)) else { return 1 };
     let denied = scratch.bind(&slot, now);
     let (bound, unbound, unrelated) = scratch.counts();
     count::add(Counter::Bound, u64::from(bound));
     count::add(Counter::BindingsFull, u64::from(unbound));
     count::add(Counter::RecordsUnrelated, u64::from(unrelated));
+    if !scratch.has_question() {
+        let denies = Meta::of(&slot).is_none_or(|meta| meta.enforced_deny());
+        return (denies && scratch.looks_like_answer()).into();
+    }
     (denied && (scratch.record.header.unparsed != 0 || unbound != 0)).into()
 }
 

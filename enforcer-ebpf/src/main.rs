@@ -7,6 +7,7 @@
 //! | `ingress` | `cgroup_skb/ingress` | binds the addresses of a DNS answer before its receiver can read it |
 #![no_std]
 #![no_main]
+#![expect(missing_docs, reason = "aya's macros wrap the documented functions in undocumented ones")]
 #![feature(asm_experimental_arch)]
 
 use aya_ebpf::{

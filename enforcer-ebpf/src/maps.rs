@@ -31,8 +31,9 @@ static IMAGES: ArrayOfMaps<Image, 2> = ArrayOfMaps::new();
 #[btf_map]
 static CIDRS: ArrayOfMaps<LpmTrie<Address, CidrEntry, 1>, 2> = ArrayOfMaps::new();
 
+/// The third place exists for fences: an update of an outer map waits for running programs.
 #[btf_map]
-static USERS: ArrayOfMaps<HashMap<u32, Vector, 1>, 2> = ArrayOfMaps::new();
+static USERS: ArrayOfMaps<HashMap<u32, Vector, 1>, 3> = ArrayOfMaps::new();
 
 #[btf_map]
 static CGROUPS: ArrayOfMaps<HashMap<u64, CgroupSubjects, 1>, 2> = ArrayOfMaps::new();

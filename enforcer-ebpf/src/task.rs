@@ -73,18 +73,19 @@ impl Step for Walk<'_> {
                 [read(mount + u64::from(setting!(mount_mountpoint))), above + u64::from(setting!(mount_mnt))];
             return ControlFlow::Continue(());
         }
-        let used = event.exe_length;
-        if used > event.exe.len() as u32 - COMPONENT_MAX {
+        let used = masked::<0xff>(u64::from(event.exe_length));
+        if used > event.exe.len() - COMPONENT_MAX as usize {
             return ControlFlow::Break(());
         }
         let name: u64 = read(dentry + u64::from(setting!(dentry_name)));
-        let to = event.exe.as_mut_ptr().wrapping_add(masked::<0xff>(u64::from(used.min(192))));
+        let to = event.exe.as_mut_ptr().wrapping_add(used);
         // SAFETY: at most `COMPONENT_MAX` bytes are written, and `used` leaves room for them; the helper checks `name`.
         let length = unsafe { bpf_probe_read_kernel_str(to.cast(), COMPONENT_MAX, name as *const _) };
-        if length <= 0 {
+        if length <= 0 || length >= i64::from(COMPONENT_MAX) {
+            // Unreadable, or cut: the path is not whole.
             return ControlFlow::Break(());
         }
-        event.exe_length = used + length as u32;
+        event.exe_length = used as u32 + length as u32;
         event.walk = [parent, vfsmount];
         ControlFlow::Continue(())
     }

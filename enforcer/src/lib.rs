@@ -1,3 +1,24 @@
-//! (being written)
-/// object
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf"));
+//! The daemon and the command line of enforcer. The map of the modules is docs/ARCHITECTURE.md.
+
+pub mod backend;
+pub mod canary;
+pub mod cgroups;
+pub mod cli;
+pub mod clock;
+pub mod compile;
+pub mod control;
+pub mod daemon;
+pub mod dns;
+pub mod engine;
+pub mod exec;
+pub mod kernel;
+pub mod load;
+pub mod name;
+pub mod names;
+pub mod privileges;
+pub mod process;
+pub mod report;
+pub mod resolvers;
+pub mod session;
+pub mod status;
+pub mod watch;

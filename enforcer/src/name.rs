@@ -35,10 +35,12 @@ impl Name {
         let mut bytes = Vec::with_capacity(text.len());
         let mut rest = text.as_bytes();
         while let [byte, tail @ ..] = rest {
-            (rest, _) = match escaped(rest) {
-                Some((byte, tail)) => (tail, bytes.push(fold(byte))),
-                None => (tail, bytes.push(byte.to_ascii_lowercase())),
+            let (byte, tail) = match escaped(rest) {
+                Some((byte, tail)) => (fold(byte), tail),
+                None => (byte.to_ascii_lowercase(), tail),
             };
+            bytes.push(byte);
+            rest = tail;
         }
         Self(bytes.into())
     }
@@ -94,7 +96,7 @@ impl fmt::Display for Name {
             return f.write_str(".");
         }
         if let Some(text) = self.as_str() {
-            return f.pad(text);
+            return f.write_str(text);
         }
         for byte in self.0.iter() {
             match *byte {
@@ -140,7 +142,7 @@ fn fold(byte: u8) -> u8 {
 
 /// The byte that `\DDD` in front of `text` stands for, and what follows.
 fn escaped(text: &[u8]) -> Option<(u8, &[u8])> {
-    let [b'\\', digits @ .., ] = text else { return None };
+    let [b'\\', digits @ ..] = text else { return None };
     let (digits, rest) = digits.split_first_chunk::<3>()?;
     let value = str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     Some((value.parse().ok()?, rest))

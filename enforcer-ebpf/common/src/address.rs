@@ -78,13 +78,15 @@ impl Address {
                 || v4 >> 16 == 0xa9fe
                 || v4 >> 20 == 0xac10_0000 >> 20
                 || v4 >> 16 == 0xc0a8
-                || v4 >> 8 == 0xc0_0000;
+                || v4 >> 8 == 0xc0_0000
+                || v4 >> 8 == 0xc0_5863;
         }
         (high == 0 && low <= 1)
             || high >> 57 == 0xfc >> 1
             || high >> 54 == 0xfe80 >> 6
             || high >> 54 == 0xfec0 >> 6
             || high >> 56 == 0xff
+            || high == 0x0100_0000_0000_0000
     }
 
     /// Both halves as numbers, most significant first.
@@ -183,7 +185,8 @@ mod tests {
                 || a == 0
                 || a >= 240
                 || (a == 100 && (64..128).contains(&b))
-                || (a == 192 && b == 0 && c == 0);
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 192 && b == 88 && c == 99);
             assert_eq!(Address::from(IpAddr::V4(v4)).is_special_use(), expected, "{v4}");
             let v6 = Ipv6Addr::from(u128::from(state) << 64 | u128::from(round));
             let expected = v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_multicast() || v6.segments()[0] & 0xffc0 == 0xfec0;
@@ -191,5 +194,87 @@ mod tests {
         }
         assert!(address("::1").is_special_use() && address("::").is_special_use());
         assert!(!address("198.18.0.1").is_special_use() && !address("2001:db8::1").is_special_use());
+    }
+
+    #[test]
+    fn words_and_octets_say_the_same() {
+        for text in ["::", "::1", "2001:db8:1:2:3:4:5:6", "ff02::fb", "::ffff:198.51.100.7", "64:ff9b::1"] {
+            let octets = text.parse::<Ipv6Addr>().unwrap().octets();
+            let mut words = [0_u32; 4];
+            for (word, bytes) in words.iter_mut().zip(octets.chunks(4)) {
+                *word = u32::from_ne_bytes(bytes.try_into().unwrap());
+            }
+            assert_eq!(Address::from_words(words), Address::from_v6(octets), "{text}");
+            assert_eq!(Address::from_v6(octets).octets(), octets, "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_holds_the_octets_in_network_order() {
+        let key = address("2001:db8:1:2:3:4:5:6");
+        let [high, low] = key.0;
+        assert_eq!([high.to_ne_bytes(), low.to_ne_bytes()].concat(), key.octets());
+    }
+
+    #[test]
+    fn addresses_sort_like_their_octets() {
+        let mut sorted =
+            ["ffff::", "::1", "10.0.0.1", "9.255.255.255", "::", "2001:db8::1", "1::ffff:0:0"].map(address);
+        sorted.sort();
+        assert!(sorted.is_sorted_by_key(Address::octets));
+    }
+
+    #[test]
+    fn only_the_unspecified_addresses_go_elsewhere() {
+        for text in ["0.0.0.1", "127.0.0.1", "::ffff:0:1", "1::", "::1:0:0:0", "203.0.113.7", "::1"] {
+            assert_eq!(address(text).destination(), address(text), "{text}");
+        }
+        assert_eq!(address("::ffff:0.0.0.0").destination(), address("127.0.0.1"));
+    }
+
+    #[test]
+    fn special_use_ranges_start_and_end_where_the_registry_says() {
+        for (text, expected) in [
+            ("0.255.255.255", true),
+            ("1.0.0.0", false),
+            ("9.255.255.255", false),
+            ("10.0.0.0", true),
+            ("11.0.0.0", false),
+            ("100.63.255.255", false),
+            ("100.64.0.0", true),
+            ("100.127.255.255", true),
+            ("100.128.0.0", false),
+            ("169.253.255.255", false),
+            ("169.254.169.254", true),
+            ("169.255.0.0", false),
+            ("172.15.255.255", false),
+            ("172.16.0.0", true),
+            ("172.31.255.255", true),
+            ("172.32.0.0", false),
+            ("192.0.0.255", true),
+            ("192.0.1.0", false),
+            ("192.88.98.255", false),
+            ("192.88.99.0", true),
+            ("192.88.100.0", false),
+            ("192.168.255.255", true),
+            ("192.169.0.0", false),
+            ("223.255.255.255", false),
+            ("224.0.0.0", true),
+            ("255.255.255.255", true),
+            ("::2", false),
+            ("100::ffff", true),
+            ("100:0:0:1::", false),
+            ("fbff::", false),
+            ("fc00::", true),
+            ("fdff::", true),
+            ("fe00::", false),
+            ("fe80::", true),
+            ("febf::", true),
+            ("fec0::", true),
+            ("ff00::", true),
+            ("::ffff:10.0.0.1", true),
+        ] {
+            assert_eq!(address(text).is_special_use(), expected, "{text}");
+        }
     }
 }

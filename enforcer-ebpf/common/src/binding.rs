@@ -21,6 +21,35 @@ impl Binding {
     pub const IDENTITY: Self = Self { any: Vector::EMPTY, all: Vector::FULL, except: Vector::EMPTY, expiry: 0 };
 }
 
+/// One word of what a sighting matches.
+#[derive(Clone, Copy, Debug)]
+pub struct SightingWord {
+    /// Rules that the question matches.
+    pub question: u64,
+    /// Rules that the question or a CNAME target matches.
+    pub chain: u64,
+    /// Rules that except the question.
+    pub question_except: u64,
+    /// Rules that except the question or a CNAME target.
+    pub chain_except: u64,
+}
+
+impl SightingWord {
+    /// What the sighting adds to a binding: words of `any`, `all` and `except`. A deny rule matches through any member, an
+    /// allow rule through the question alone. Doubt only makes stricter: what an untrusted server says can deny, and can
+    /// spoil an allow rule's wish for all sightings; it never allows.
+    #[inline(always)]
+    pub fn says(self, denies: u64, trusted: bool) -> (u64, u64, u64) {
+        let matched = self.chain & denies | self.question & !denies;
+        let except = self.chain_except & !denies;
+        if trusted {
+            (matched, matched, except | self.question_except & denies)
+        } else {
+            (matched & denies, matched | denies, except)
+        }
+    }
+}
+
 /// What the CIDRs of a policy say about one prefix, the ancestors of the prefix folded in.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

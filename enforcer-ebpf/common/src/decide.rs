@@ -236,7 +236,8 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     let (effective, effective_rule) = resolve(effective, true);
     let errno = match effective_rule {
         RuleId::DEFAULT | RuleId::BUILTIN | RuleId::LITERAL => EPERM,
-        RuleId(class) => image::errno(image, class).unwrap_or(EPERM),
+        // 0 would let the attempt through.
+        RuleId(class) => image::errno(image, class).filter(|errno| *errno != 0).unwrap_or(EPERM),
     };
     Ok(Decision { verdict, rule, effective, effective_rule, errno })
 }
@@ -285,10 +286,11 @@ impl<L: Lookup> Step for Words<'_, L> {
         for binding in [self.fresh, self.older, self.truth] {
             let expiry = L::binding_word(binding, BindingPart::Expiry, 0);
             self.expiries |= expiry;
-            let current = if expiry < self.now { denies } else { u64::MAX };
-            any_names |= L::binding_word(binding, BindingPart::Any, word) & current;
-            all_names &= L::binding_word(binding, BindingPart::All, word);
-            except_names |= L::binding_word(binding, BindingPart::Except, word);
+            // What has expired can still deny, and no longer allow: neither by itself nor by sparing a deny.
+            let (allows, spares) = if expiry < self.now { (denies, !denies) } else { (u64::MAX, u64::MAX) };
+            any_names |= L::binding_word(binding, BindingPart::Any, word) & allows;
+            all_names &= L::binding_word(binding, BindingPart::All, word) | !spares;
+            except_names |= L::binding_word(binding, BindingPart::Except, word) & spares;
         }
         let cidrs = L::cidr_word(self.cidr, CidrPart::To, word);
         let except_cidrs = L::cidr_word(self.cidr, CidrPart::Except, word);

@@ -98,7 +98,7 @@ pub struct Scratch {
     address: Address,
     bound: u32,
     unbound: u32,
-    /// Offset of the data of each address record; bit 15 set for AAAA.
+    /// Offset of the data of each address record, with the bits [`V6`] and [`UNRELATED`].
     addresses: [u16; ADDRESSES_MAX],
 }
 
@@ -190,12 +190,37 @@ impl Scratch {
     /// First half of [`Scratch::read`]: the message, as one slot sees it. Returns whether it could be read to its end.
     #[inline(always)]
     pub fn parse(&mut self, slot: &impl Slot) -> bool {
+        self.reset();
+        self.question(slot).is_some() && self.read_records(slot).is_some()
+    }
+
+    /// Forgets the last answer.
+    #[inline(always)]
+    pub fn reset(&mut self) {
+        self.sighting = Sighting::default();
         self.address_count = 0;
         self.owner_pointer = 0;
         self.unrelated = 0;
         self.bound = 0;
         self.unbound = 0;
-        self.question(slot).is_some() && self.read_records(slot).is_some()
+    }
+
+    /// Whether the message claims to be an answer with records, as DNS has them: what cannot be read of it may still be
+    /// read by a more patient resolver. Other datagrams from port 53 practically never look like that.
+    #[inline(always)]
+    pub fn looks_like_answer(&self) -> bool {
+        self.has(0, HEADER)
+            && self.u16(2) & 0xf840 == 0x8000
+            && self.u16(4) <= 1
+            && matches!(self.u16(6), 1..=255)
+            && self.u16(8) <= 255
+            && self.u16(10) <= 255
+    }
+
+    /// Whether the question could be read in the last [`Scratch::parse`].
+    #[inline(always)]
+    pub fn has_question(&self) -> bool {
+        self.chain_hash != 0
     }
 
     /// Addresses bound, addresses for which there was no room, and records of no name of the chain, in the last answer.
@@ -207,7 +232,7 @@ impl Scratch {
     /// Reads the question into the sighting. `None` leaves an empty sighting.
     #[inline(always)]
     fn question(&mut self, slot: &impl Slot) -> Option<()> {
-        self.sighting = Sighting::default();
+        self.chain_hash = 0;
         // Response, standard query (RFC 1035 section 4.1.1), one question.
         if !self.has(0, HEADER) || self.u16(2) & 0xf800 != 0x8000 || self.u16(4) != 1 {
             return None;
@@ -251,6 +276,27 @@ impl Scratch {
 
 /// Bytes of a message's header.
 const HEADER: u32 = 12;
+
+/// In `addresses`: the offset itself.
+const OFFSET: u16 = 0x0fff;
+/// In `addresses`: an AAAA record.
+const V6: u16 = 0x8000;
+/// In `addresses`: the record belongs to no name of the chain; it can be denied, never allowed.
+const UNRELATED: u16 = 0x4000;
+
+/// Longest time to live that is believed, in seconds; RFC 8767 section 4 suggests seven days.
+const TTL_MAX: u32 = 7 * 86_400;
+
+/// Nanoseconds that a record with this TTL is good for. A TTL with the top bit set is zero (RFC 2181 section 8).
+#[inline(always)]
+pub const fn lifetime(ttl: u32) -> u64 {
+    let seconds = match ttl {
+        0..=TTL_MAX => ttl,
+        0x8000_0000.. => 0,
+        _ => TTL_MAX,
+    };
+    seconds as u64 * 1_000_000_000
+}
 
 const _: () = assert!(MESSAGE_MAX == 4096 && ADDRESSES_MAX == 256, "the masks of this module");
 

@@ -21,7 +21,7 @@ pub mod repeat;
 pub mod vector;
 
 pub use address::Address;
-pub use binding::{Binding, CgroupSubjects, CidrEntry};
+pub use binding::{Binding, CgroupSubjects, CidrEntry, SightingWord};
 pub use decide::{Attempt, Decision, Lookup, RuleId, Verdict, decide};
 pub use vector::Vector;
 

@@ -86,3 +86,6 @@ fn mix(mut value: u64) -> u64 {
     value = value.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     value ^ value >> 33
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,7 +92,8 @@ pub(super) fn follow(question: &Name, records: &[Record]) -> Followed {
         chain.push(name);
     }
 
-    let unrelated = by_owner.iter().filter(|(owner, _)| !seen.contains(**owner)).map(|(_, records)| records.len());
+    let unrelated =
+        by_owner.iter().filter(|(owner, _)| !seen.contains(**owner)).map(|(_, records)| records.len());
     Followed {
         chain,
         addresses: addresses.into_iter().collect(),

@@ -39,7 +39,11 @@ fn dname(owner: &str, ttl: u32, target: &str) -> Record {
         data.extend(label);
     }
     data.push(0);
-    Record::from_rdata(wire(owner), ttl, RData::Unknown { code: RecordType::Unknown(39), rdata: NULL::with(data) })
+    Record::from_rdata(
+        wire(owner),
+        ttl,
+        RData::Unknown { code: RecordType::Unknown(39), rdata: NULL::with(data) },
+    )
 }
 
 fn message(question: &str, answers: impl IntoIterator<Item = Record>) -> Message {
@@ -67,7 +71,10 @@ fn read(question: &str, answers: impl IntoIterator<Item = Record>) -> Answer {
 
 #[test]
 fn an_answer_says_who_asked_whom_for_what() {
-    let answer = read("WwW.Example.COM.", [a("wWw.example.com.", 60, "203.0.113.7"), aaaa("www.example.com.", 30, "2001:db8::7")]);
+    let answer = read(
+        "WwW.Example.COM.",
+        [a("wWw.example.com.", 60, "203.0.113.7"), aaaa("www.example.com.", 30, "2001:db8::7")],
+    );
     assert_eq!((answer.time, answer.cgroup, answer.client_port), (11, 22, 40_000));
     assert_eq!(answer.server, address("192.0.2.53"));
     assert!(answer.trusted && !answer.unparsed_by_kernel && answer.complete);
@@ -78,12 +85,16 @@ fn an_answer_says_who_asked_whom_for_what() {
 
 #[test]
 fn a_mapped_address_is_the_v4_address() {
-    assert_eq!(read("a.test.", [aaaa("a.test.", 1, "::ffff:203.0.113.7")]).addresses, [(address("203.0.113.7"), 1)]);
+    assert_eq!(
+        read("a.test.", [aaaa("a.test.", 1, "::ffff:203.0.113.7")]).addresses,
+        [(address("203.0.113.7"), 1)]
+    );
 }
 
 #[test]
 fn a_chain_is_followed_in_any_order_and_its_least_ttl_counts() {
-    let records = [a("c.test.", 300, "203.0.113.7"), cname("b.test.", 20, "c.test."), cname("a.test.", 50, "B.test.")];
+    let records =
+        [a("c.test.", 300, "203.0.113.7"), cname("b.test.", 20, "c.test."), cname("a.test.", 50, "B.test.")];
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
         let answer = read("a.test.", order.map(|index: usize| records[index].clone()));
         assert_eq!(answer.chain, ["a.test", "b.test", "c.test"].map(name));
@@ -107,7 +118,8 @@ fn of_two_ways_the_longer_lived_counts() {
 
 #[test]
 fn a_loop_ends() {
-    let records = [cname("a.test.", 5, "b.test."), cname("b.test.", 5, "a.test."), cname("b.test.", 5, "b.test.")];
+    let records =
+        [cname("a.test.", 5, "b.test."), cname("b.test.", 5, "a.test."), cname("b.test.", 5, "b.test.")];
     let answer = read("a.test.", records);
     assert_eq!(answer.chain, ["a.test", "b.test"].map(name));
     assert_eq!(answer.addresses, []);
@@ -115,7 +127,10 @@ fn a_loop_ends() {
 
 #[test]
 fn a_ttl_with_the_top_bit_is_zero() {
-    assert_eq!(read("a.test.", [a("a.test.", 1 << 31, "203.0.113.7")]).addresses, [(address("203.0.113.7"), 0)]);
+    assert_eq!(
+        read("a.test.", [a("a.test.", 1 << 31, "203.0.113.7")]).addresses,
+        [(address("203.0.113.7"), 0)]
+    );
 }
 
 #[test]
@@ -129,7 +144,10 @@ fn unrelated_records_and_other_classes_bind_nothing() {
 
 #[test]
 fn a_dname_moves_the_question() {
-    let answer = read("a.b.old.test.", [dname("old.test.", 7, "new.example."), a("a.b.new.example.", 9, "203.0.113.7")]);
+    let answer = read(
+        "a.b.old.test.",
+        [dname("old.test.", 7, "new.example."), a("a.b.new.example.", 9, "203.0.113.7")],
+    );
     assert_eq!(answer.chain, ["a.b.old.test", "a.b.new.example"].map(name));
     assert_eq!(answer.addresses, [(address("203.0.113.7"), 7)]);
     assert_eq!(answer.unrelated, 0);
@@ -155,7 +173,8 @@ fn hints_of_service_records_are_addresses() {
 
 #[test]
 fn a_hundred_addresses_in_a_compressed_message() {
-    let records: Vec<_> = (0..100).map(|last| a("www.example.com.", 60, &format!("203.0.113.{last}"))).collect();
+    let records: Vec<_> =
+        (0..100).map(|last| a("www.example.com.", 60, &format!("203.0.113.{last}"))).collect();
     let bytes = message("www.example.com.", records).to_vec().unwrap();
     assert!(bytes.len() < 12 + 21 + 100 * 17, "compressed");
     assert_eq!(decode(&record(&bytes)).unwrap().addresses.len(), 100);
@@ -196,8 +215,20 @@ fn a_record_that_cannot_be_read_hides_no_other() {
 }
 
 #[test]
+fn records_without_data_are_read_over() {
+    for kind in [1, 5, 28, 39, 64, 65, 16] {
+        let mut bytes = message("a.test.", []).to_vec().unwrap();
+        bytes[7] = 1;
+        bytes.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 5, 0, 0]);
+        let answer = decode(&record(&bytes)).unwrap();
+        assert_eq!((answer.chain.len(), answer.complete), (1, kind == 16), "{kind}");
+    }
+}
+
+#[test]
 fn a_cut_message_says_what_was_read_before_the_cut() {
-    let records = [cname("a.test.", 5, "b.test."), a("b.test.", 5, "203.0.113.7"), a("b.test.", 5, "203.0.113.8")];
+    let records =
+        [cname("a.test.", 5, "b.test."), a("b.test.", 5, "203.0.113.7"), a("b.test.", 5, "203.0.113.8")];
     let bytes = message("a.test.", records).to_vec().unwrap();
     let mut most = 0;
     for length in 0..bytes.len() {
@@ -225,7 +256,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_service_records_never_panic(data in prop::collection::vec(prop_oneof![0_u8..8, any::<u8>()], 0..80)) {
+    fn damaged_service_records_never_panic(data in prop::collection::vec(prop_oneof![0_u8..8, any::<u8>()], 1..80)) {
         let kind = |code| RData::Unknown { code, rdata: NULL::with(data.clone()) };
         let records = [RecordType::HTTPS, RecordType::SVCB, RecordType::CNAME, RecordType::Unknown(39)];
         let answer = read("a.test.", records.map(|code| Record::from_rdata(wire("a.test."), 5, kind(code))));

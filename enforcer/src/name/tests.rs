@@ -24,7 +24,10 @@ fn a_dot_inside_a_label_is_no_boundary() {
     assert_eq!(odd.as_bytes(), b"evilAexample.com");
     assert_eq!(odd.to_string(), "evil\\046example.com");
     assert_eq!(odd.as_str(), None);
-    assert_eq!(odd.labels().map(|label| label.into_owned()).collect::<Vec<_>>(), [&b"evil.example"[..], b"com"]);
+    assert_eq!(
+        odd.labels().map(|label| label.into_owned()).collect::<Vec<_>>(),
+        [&b"evil.example"[..], b"com"]
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! From a sighting to bindings.
 
 use super::*;
-use crate::repeat::Step;
+use crate::{binding::SightingWord, repeat::Step};
 use core::ops::ControlFlow;
 
 impl Scratch {
@@ -15,15 +15,17 @@ impl Scratch {
         for word in Vector::words() {
             let Some(classes) = ClassWord::of(slot, word) else { return false };
             let denies = classes.bits(ClassVector::Deny);
-            let matched = self.sighting.chain.0[word] & denies | self.sighting.question.0[word] & !denies;
-            // Doubt only makes stricter: what an untrusted server says can deny, never allow.
-            let any = if trusted { matched } else { matched & denies };
-            let relaxed = if trusted { self.sighting.question_except.0[word] & denies } else { 0 };
-            let except = self.sighting.chain_except.0[word] & !denies | relaxed;
+            let word_of_sighting = SightingWord {
+                question: self.sighting.question.0[word],
+                chain: self.sighting.chain.0[word],
+                question_except: self.sighting.question_except.0[word],
+                chain_except: self.sighting.chain_except.0[word],
+            };
+            let (any, all, except) = word_of_sighting.says(denies, trusted);
             self.binding.any.0[word] = any;
-            self.binding.all.0[word] = if trusted { matched } else { matched | denies };
+            self.binding.all.0[word] = all;
             self.binding.except.0[word] = except;
-            denied |= matched & denies & classes.bits(ClassVector::Enforced);
+            denied |= any & denies & classes.bits(ClassVector::Enforced);
             says |= any | except;
         }
         // While some rule asks for all sightings, or for addresses without any, every answer counts.
@@ -48,15 +50,17 @@ impl<S: Slot> Step for Bind<'_, S> {
     fn step(&mut self, index: u32) -> ControlFlow<()> {
         let scratch = &mut *self.scratch;
         let place = scratch.addresses[masked::<255>(u64::from(index))];
-        let data = u32::from(place & 0x7fff);
-        let address = address(scratch, data, place & 0x8000 != 0);
+        let data = u32::from(place & OFFSET);
+        let address = address(scratch, data, place & V6 != 0);
         let ttl = scratch.u32(data - 6);
-        // RFC 2181 section 8: a TTL with the top bit set is zero.
-        let ttl = if ttl > i32::MAX as u32 { 0 } else { u64::from(ttl) * 1_000_000_000 };
-        scratch.binding.expiry = *self.now + if ttl > *self.hold { ttl } else { *self.hold };
+        let ttl = lifetime(ttl);
+        // An untrusted answer is nothing that an allow rule could lean on, nor the lookup that an address needs.
+        let life = if ttl > *self.hold { ttl } else { *self.hold };
+        scratch.binding.expiry = if scratch.record.header.trusted != 0 { *self.now + life } else { 0 };
         scratch.address = address;
-        let bound = if address.is_special_use() {
-            let may = self.slot.cidr(&scratch.address);
+        let unrelated = place & UNRELATED != 0;
+        let bound = if unrelated || address.is_special_use() {
+            let may = if unrelated { None } else { self.slot.cidr(&scratch.address) };
             // The sighting is kept for the next address; only this one loses its allow bits.
             for word in Vector::words() {
                 let denies = ClassWord::of(self.slot, word).map_or(0, |classes| classes.bits(ClassVector::Deny));

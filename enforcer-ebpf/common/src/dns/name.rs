@@ -8,7 +8,7 @@ use crate::{
 use core::ops::ControlFlow;
 
 /// Bytes and pointers of the longest name.
-const STEPS: u32 = 320;
+const STEPS: u32 = 255 + 127;
 
 impl Scratch {
     /// Reads the name at the cursor into `name`, and moves the cursor behind it.
@@ -135,7 +135,7 @@ fn collect<S: Slot>(scratch: &mut Scratch, slot: &S, key: &Vector, form: Form) {
 #[inline(always)]
 fn push(scratch: &mut Scratch, byte: u8) -> ControlFlow<()> {
     let length = scratch.name_length;
-    if length > name::NAME_MAX as u32 {
+    if length >= name::NAME_MAX as u32 {
         return ControlFlow::Break(());
     }
     scratch.name[masked::<255>(u64::from(length))] = byte;

@@ -33,15 +33,18 @@ impl Scratch {
             return None;
         }
         if class == IN && matches!(kind, A | AAAA | CNAME) {
-            if self.owner_hash != self.chain_hash {
-                self.unrelated += 1;
-            } else if kind == CNAME {
+            let unrelated = self.owner_hash != self.chain_hash;
+            self.unrelated += u32::from(unrelated);
+            if kind != CNAME {
+                if length != if kind == A { 4 } else { 16 } {
+                    return None;
+                }
+                // Some resolvers' callers do not look at owners, so a denied question denies these addresses too.
+                let v6 = if kind == AAAA { V6 } else { 0 };
+                self.remember(data as u16 | v6 | if unrelated { UNRELATED } else { 0 })?;
+            } else if !unrelated {
                 self.cursor = data;
                 self.read_target(slot)?;
-            } else if length == if kind == A { 4 } else { 16 } {
-                self.remember(data, kind == AAAA)?;
-            } else {
-                return None;
             }
         }
         self.cursor = data + length;
@@ -81,12 +84,12 @@ impl Scratch {
 
     /// Keeps the place of an address for binding.
     #[inline(always)]
-    fn remember(&mut self, data: u32, v6: bool) -> Option<()> {
+    fn remember(&mut self, place: u16) -> Option<()> {
         let count = self.address_count;
         if count >= ADDRESSES_MAX as u32 {
             return None;
         }
-        self.addresses[masked::<255>(u64::from(count))] = data as u16 | if v6 { 0x8000 } else { 0 };
+        self.addresses[masked::<255>(u64::from(count))] = place;
         self.address_count = count + 1;
         Some(())
     }

@@ -41,8 +41,9 @@ pub struct ImageBuilder {
     classes: u16,
     vectors: [Vector; 6],
     errnos: [Vector; 8],
+    /// Sets by number, with how many names have them; numbers are given anew in [`ImageBuilder::build`].
     sets: HashMap<(Vector, Vector), u32>,
-    set_list: Vec<(Vector, Vector)>,
+    set_list: Vec<((Vector, Vector), u64)>,
     names: HashMap<(u64, bool), u32>,
     ports: BTreeMap<u16, [Vec<RangeInclusive<u16>>; 2]>,
 }
@@ -59,7 +60,7 @@ impl ImageBuilder {
             vectors: [Vector::EMPTY; 6],
             errnos: [Vector::EMPTY; 8],
             sets: HashMap::from([((Vector::EMPTY, Vector::EMPTY), 0)]),
-            set_list: vec![(Vector::EMPTY, Vector::EMPTY)],
+            set_list: vec![((Vector::EMPTY, Vector::EMPTY), 1)],
             names: HashMap::new(),
             ports: BTreeMap::new(),
         }
@@ -91,7 +92,8 @@ impl ImageBuilder {
     pub fn errno(&mut self, class: u16, errno: u8) {
         let word = self.errnos.get_mut(usize::from(class) / 64).and_then(|v| v.0.get_mut(usize::from(class) / 8 % WORDS));
         if let Some(word) = word {
-            *word |= u64::from(errno) << (class % 8 * 8);
+            let shift = class % 8 * 8;
+            *word = *word & !(0xff << shift) | u64::from(errno) << shift;
         }
     }
 
@@ -107,21 +109,26 @@ impl ImageBuilder {
     /// Adds a normalised name to `class`, or to what the class excepts.
     ///
     /// # Errors
-    /// [`ImageError::TooManySets`].
-    pub fn name(&mut self, name: &str, form: Form, class: u16, except: bool) -> Result<(), ImageError> {
-        let entry = (name::hash(&self.key, name.as_bytes()), form == Form::Exact);
+    /// [`ImageError::TooManySets`], if there are more than 32 bits can number.
+    pub fn name(&mut self, name: impl AsRef<[u8]>, form: Form, class: u16, except: bool) -> Result<(), ImageError> {
+        let entry = (name::hash(&self.key, name.as_ref()), form == Form::Exact);
         let current = self.names.get(&entry).copied().unwrap_or(0);
-        let Some((mut to, mut excepted)) = self.set_list.get(current as usize).copied() else { return Ok(()) };
+        let Some(((mut to, mut excepted), _)) = self.set_list.get(current as usize).copied() else { return Ok(()) };
         if except { excepted.insert(class) } else { to.insert(class) }
         let set = match self.sets.get(&(to, excepted)) {
             Some(set) => *set,
             None => {
-                let set = u32::try_from(self.set_list.len()).ok().filter(|set| *set <= 0xffff).ok_or(ImageError::TooManySets)?;
-                self.set_list.push((to, excepted));
+                let set = u32::try_from(self.set_list.len()).map_err(|_| ImageError::TooManySets)?;
+                self.set_list.push(((to, excepted), 0));
                 self.sets.insert((to, excepted), set);
                 set
             }
         };
+        for (number, change) in [(set, 1), (current, -1)] {
+            if let Some((_, names)) = self.set_list.get_mut(number as usize).filter(|_| number != 0) {
+                *names = names.saturating_add_signed(change);
+            }
+        }
         self.names.insert(entry, set);
         Ok(())
     }
@@ -129,7 +136,7 @@ impl ImageBuilder {
     /// The buckets of the image.
     ///
     /// # Errors
-    /// [`ImageError::NoArrangement`]: try another key. [`ImageError::TooManyNames`].
+    /// [`ImageError::NoArrangement`]: try another key. [`ImageError::TooManyNames`], [`ImageError::TooManySets`].
     pub fn build(&self) -> Result<Vec<Vector>, ImageError> {
         let mut image = vec![Vector::EMPTY; FULL as usize + 1];
         for (word, bucket) in image.iter_mut().skip(CLASS_WORDS as usize).take(WORDS).enumerate() {
@@ -155,7 +162,9 @@ impl ImageBuilder {
         if let Some(full) = image.get_mut(FULL as usize) {
             *full = Vector::FULL;
         }
-        image.extend(self.set_list.iter().flat_map(|(to, except)| [*to, *except]));
+        let numbers = self.set_numbers()?;
+        let used = self.set_list.iter().filter(|(_, names)| *names > 0);
+        image.extend(used.flat_map(|((to, except), _)| [*to, *except]));
         if !self.ports.is_empty() {
             let (numbers, vectors) = self.port_tables();
             let start = image.len() as u64;
@@ -163,7 +172,7 @@ impl ImageBuilder {
             words[5] = (image.len() as u64) << 32 | start;
             image.extend(vectors);
         }
-        let (table, stash) = self.name_table()?;
+        let (table, stash) = self.name_table(&numbers)?;
         words[4] = (table.len() as u64) << 32 | image.len() as u64;
         u32::try_from(image.len() + table.len()).map_err(|_| ImageError::TooManyNames)?;
         image.extend(table);
@@ -173,6 +182,21 @@ impl ImageBuilder {
             }
         }
         Ok(image)
+    }
+
+    /// The final number of each set: only those that a name has are laid out, because adding a name to a second rule leaves
+    /// the set of the first behind.
+    fn set_numbers(&self) -> Result<Vec<u64>, ImageError> {
+        let mut next = 0;
+        let numbers: Vec<u64> = self
+            .set_list
+            .iter()
+            .map(|(_, names)| {
+                next += u64::from(*names > 0);
+                next.saturating_sub(1)
+            })
+            .collect();
+        if next > 0x1_0000 { Err(ImageError::TooManySets) } else { Ok(numbers) }
     }
 
     /// One vector number for each port, and the vectors. Few ports start or end a range, so few vectors differ.
@@ -213,10 +237,10 @@ impl ImageBuilder {
     }
 
     /// Two candidate buckets for each name; what finds room in neither stands in the stash.
-    fn name_table(&self) -> Result<(Vec<Vector>, Vector), ImageError> {
+    fn name_table(&self, numbers: &[u64]) -> Result<(Vec<Vector>, Vector), ImageError> {
         let mut count = self.names.len().div_ceil(6).max(1);
         for _ in 0..8 {
-            if let Some(table) = self.try_name_table(count) {
+            if let Some(table) = self.try_name_table(count, numbers) {
                 return Ok(table);
             }
             count += count / 8 + 1;
@@ -224,12 +248,12 @@ impl ImageBuilder {
         Err(ImageError::NoArrangement)
     }
 
-    fn try_name_table(&self, count: usize) -> Option<(Vec<Vector>, Vector)> {
+    fn try_name_table(&self, count: usize, numbers: &[u64]) -> Option<(Vec<Vector>, Vector)> {
         let mut table = vec![Vector::EMPTY; count];
         let mut stash = Vector::EMPTY;
         for ((hash, exact), set) in &self.names {
             let Place { fingerprint, first, second } = name::place(&self.key, *hash, if *exact { Form::Exact } else { Form::Below });
-            let entry = fingerprint << 16 | u64::from(*set);
+            let entry = fingerprint << 16 | numbers.get(*set as usize)?;
             let free = |at: u64| {
                 let at = (at * count as u64 >> 32) as usize;
                 (at, table.get(at).map_or(0, |bucket| bucket.0.iter().filter(|entry| **entry == 0).count()))

@@ -20,9 +20,9 @@ fn sets_of(image: &Vec<Vector>, text: &str) -> Vec<u16> {
 #[test]
 fn one_pass_finds_the_name_and_every_suffix() {
     let mut builder = ImageBuilder::new(1, 512, RANDOM);
-    builder.name("evil.example", Form::Below, 0, false).unwrap();
-    builder.name("www.evil.example", Form::Exact, 1, false).unwrap();
-    builder.name("example", Form::Below, 2, false).unwrap();
+    builder.name(b"evil.example", Form::Below, 0, false).unwrap();
+    builder.name(b"www.evil.example", Form::Exact, 1, false).unwrap();
+    builder.name(b"example", Form::Below, 2, false).unwrap();
     let image = builder.build().unwrap();
     assert_eq!(sets_of(&image, "www.evil.example"), [0, 1, 2]);
     assert_eq!(sets_of(&image, "a.b.evil.example"), [0, 2]);
@@ -36,7 +36,7 @@ fn one_pass_finds_the_name_and_every_suffix() {
 fn a_hundred_thousand_names_are_all_found_and_no_other() {
     let mut builder = ImageBuilder::new(1, 512, RANDOM);
     for n in 0..100_000 {
-        builder.name(&format!("n{n}.test"), Form::Exact, (n % 512) as u16, false).unwrap();
+        builder.name(format!("n{n}.test").as_bytes(), Form::Exact, (n % 512) as u16, false).unwrap();
     }
     let image = builder.build().unwrap();
     for n in 0..100_000 {
@@ -79,4 +79,157 @@ fn each_class_keeps_its_errno() {
 fn what_is_no_image_has_no_meta() {
     assert_eq!(Meta::of(&vec![Vector::FULL; 40]), None);
     assert_eq!(Meta::of(&Vec::new()), None);
+}
+
+#[test]
+fn what_a_name_excepts_is_kept_apart_from_what_it_matches() {
+    let mut builder = ImageBuilder::new(1, 3, RANDOM);
+    builder.name(b"evil.example", Form::Below, 0, false).unwrap();
+    builder.name(b"ok.evil.example", Form::Exact, 0, true).unwrap();
+    builder.name(b"ok.evil.example", Form::Exact, 2, false).unwrap();
+    let image = builder.build().unwrap();
+    let meta = Meta::of(&image).unwrap();
+    let key = image.bucket(KEY).unwrap();
+
+    let number = find(&image, &meta, key, name::hash(key, b"ok.evil.example"), Form::Exact);
+    let (to, except) = set(&image, &meta, number).unwrap();
+
+    assert_eq!(to.classes().collect::<Vec<_>>(), [2]);
+    assert_eq!(except.classes().collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn names_in_the_stash_are_found() {
+    let names: Vec<String> = (0..12).map(|n| format!("n{n}.test")).collect();
+    let mut with_stash = 0;
+    for seed in 0..2_000_u64 {
+        let random =
+            [1, 2, 3, 4, 5, 6, 7, 8].map(|n: u64| (n + seed * 8).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut builder = ImageBuilder::new(1, 12, random);
+        for (class, name) in names.iter().enumerate() {
+            builder.name(name.as_bytes(), Form::Exact, class as u16, false).unwrap();
+        }
+        let image = builder.build().unwrap();
+        if image[STASH as usize].is_empty() {
+            continue;
+        }
+        with_stash += 1;
+        for (class, name) in names.iter().enumerate() {
+            assert_eq!(sets_of(&image, name), [class as u16], "seed {seed}");
+        }
+    }
+    assert!(with_stash > 0, "no key filled the stash");
+}
+
+#[test]
+fn an_image_without_names_finds_none() {
+    let image = ImageBuilder::new(1, 0, RANDOM).build().unwrap();
+    assert_eq!(sets_of(&image, "example"), []);
+    assert_eq!(sets_of(&image, ""), []);
+}
+
+#[test]
+fn the_numbers_of_an_image_are_those_given() {
+    let mut builder = ImageBuilder::new(7, 65, RANDOM);
+    builder.default(true, false);
+    builder.hold_allow(600);
+    builder.mark(ClassVector::Deny, 64);
+    builder.mark(ClassVector::Enforced, 63);
+    let image = builder.build().unwrap();
+    let meta = Meta::of(&image).unwrap();
+    assert_eq!((meta.version(), meta.hold_allow(), meta.words()), (7, 600, 2));
+    assert_eq!((meta.default_deny(), meta.default_enforced()), (true, false));
+    assert_eq!((meta.by_cgroup(), meta.enforced_deny()), (false, false));
+    let literal = (meta.literal_deny(), meta.literal_enforced(), meta.binds_everything());
+    assert_eq!(literal, (false, false, false));
+
+    let mut builder = ImageBuilder::new(7, 65, RANDOM);
+    builder.default(false, true);
+    builder.literal(true, false);
+    builder.mark(ClassVector::Deny, 64);
+    builder.mark(ClassVector::Enforced, 64);
+    builder.mark(ClassVector::ByCgroup, 0);
+    let image = builder.build().unwrap();
+    let meta = Meta::of(&image).unwrap();
+    assert_eq!((meta.default_deny(), meta.default_enforced()), (false, true));
+    assert_eq!((meta.by_cgroup(), meta.enforced_deny()), (true, true));
+    let literal = (meta.literal_deny(), meta.literal_enforced(), meta.binds_everything());
+    assert_eq!(literal, (true, false, true));
+}
+
+#[test]
+fn every_class_vector_is_found_word_by_word() {
+    let vectors = [
+        ClassVector::Deny,
+        ClassVector::Enforced,
+        ClassVector::AnyDestination,
+        ClassVector::AllSightings,
+        ClassVector::Everyone,
+        ClassVector::ByCgroup,
+    ];
+    let mut builder = ImageBuilder::new(1, 512, RANDOM);
+    for (n, vector) in vectors.into_iter().enumerate() {
+        builder.mark(vector, n as u16 * 70);
+    }
+    let image = builder.build().unwrap();
+    for (n, vector) in vectors.into_iter().enumerate() {
+        for word in 0..8 {
+            let expected = if n * 70 / 64 == word { 1 << (n * 70 % 64) } else { 0 };
+            assert_eq!(ClassWord::of(&image, word).unwrap().bits(vector), expected, "{vector:?} {word}");
+        }
+    }
+}
+
+#[test]
+fn ranges_that_overlap_or_touch_add_up() {
+    let mut builder = ImageBuilder::new(1, 3, RANDOM);
+    builder.port(0, Protocol::Tcp, 0..=65_535);
+    builder.port(1, Protocol::Tcp, 10..=20);
+    builder.port(1, Protocol::Tcp, 15..=30);
+    builder.port(1, Protocol::Tcp, 31..=31);
+    builder.port(2, Protocol::Tcp, 0..=0);
+    let image = builder.build().unwrap();
+    let meta = Meta::of(&image).unwrap();
+    for port in 0..=65_535_u16 {
+        let vector = ports(&image, &meta, Protocol::Tcp, port).unwrap();
+        let expected = [true, (10..=31).contains(&port), port == 0];
+        assert_eq!([0, 1, 2].map(|class| vector.contains(class)), expected, "{port}/tcp");
+        let vector = ports(&image, &meta, Protocol::Udp, port).unwrap();
+        assert_eq!([0, 1, 2].map(|class| vector.contains(class)), [false; 3], "{port}/udp");
+    }
+}
+
+#[test]
+fn an_errno_given_twice_is_the_last_one() {
+    let mut builder = ImageBuilder::new(1, 1, RANDOM);
+    builder.errno(0, 1);
+    builder.errno(0, 110);
+    assert_eq!(errno(&builder.build().unwrap(), 0), Some(110));
+}
+
+#[test]
+fn more_sets_than_a_number_tells_apart_are_refused() {
+    let mut builder = ImageBuilder::new(1, 512, RANDOM);
+    let pairs = (0..512_u16).flat_map(|a| (a + 1..512).map(move |b| (a, b)));
+    let mut result = Ok(());
+    for (n, (a, b)) in pairs.enumerate().take(0x1_0001) {
+        let name = format!("n{n}.test");
+        result = result.and_then(|()| builder.name(name.as_bytes(), Form::Exact, a, false));
+        result = result.and_then(|()| builder.name(name.as_bytes(), Form::Exact, b, false));
+    }
+    assert_eq!(result, Err(ImageError::TooManySets));
+}
+
+/// Only combinations that some name has in the end count, not those on the way there.
+#[test]
+fn sets_that_no_name_has_any_longer_do_not_count() {
+    let mut builder = ImageBuilder::new(1, 512, RANDOM);
+    let pairs = (0..512_u16).flat_map(|a| (a + 1..512).map(move |b| (a, b)));
+    let pairs: Vec<_> = pairs.filter(|(a, b)| *a != 511 && *b != 511).take(40_000).collect();
+    for class in 0..3 {
+        for (n, (a, b)) in pairs.iter().enumerate() {
+            let class = [*a, *b, 511][class];
+            assert_eq!(builder.name(format!("n{n}.test").as_bytes(), Form::Exact, class, false), Ok(()), "{n}");
+        }
+    }
 }

@@ -1,0 +1,177 @@
+//! Failures at the edge: one line, help, exit status.
+
+use crate::{
+    cgroups::CgroupError,
+    control::ControlError,
+    daemon::DaemonError,
+    engine::EngineError,
+    exec::ExecError,
+    kernel::KernelError,
+    load::LoadError,
+    privileges::{MissingPrivileges, UnsupportedKernel},
+    process::UserError,
+    report::{SinkError, SpecError},
+    session::SessionError,
+    watch::WatchError,
+};
+use miette::Diagnostic;
+use std::process::ExitCode;
+
+/// What a person reads when it did not work.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+    help: Option<String>,
+    status: u8,
+}
+
+const FAILED: u8 = 1;
+const WRONG_INPUT: u8 = 2;
+const NOT_CONFINED: u8 = 125;
+
+impl Failure {
+    /// The runtime could not be made.
+    pub(super) fn runtime(error: std::io::Error) -> Self {
+        Self { message: format!("cannot start: {error}"), help: None, status: FAILED }
+    }
+
+    /// The same, with the exit status that tells it from the command's own.
+    pub(super) fn of_exec(mut self) -> Self {
+        if self.status == FAILED {
+            self.status = NOT_CONFINED;
+        }
+        self
+    }
+
+    /// How to mend it.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// The exit status.
+    pub fn status(&self) -> ExitCode {
+        ExitCode::from(self.status)
+    }
+
+    fn diagnostic(error: &dyn Diagnostic) -> Self {
+        let help = error.help().map(|help| help.to_string());
+        Self { message: chain(error), help, status: FAILED }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+macro_rules! from_diagnostic {
+    ($($error:ty),+) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::diagnostic(&error)
+            }
+        })+
+    };
+}
+
+from_diagnostic!(CgroupError, MissingPrivileges, SinkError, SpecError, UnsupportedKernel, UserError, WatchError);
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let help = error.help();
+        let message = match &error {
+            LoadError::Policy(report) => format!("the policy has errors\n\n{}", report.render()),
+            LoadError::Read { .. } | LoadError::Empty(_) => error.to_string(),
+        };
+        Self { message, help, status: WRONG_INPUT }
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let help = match &error {
+            ControlError::NotRunning(_) => Some("start one with `enforcer run --policy PATH`"),
+            ControlError::Running(_) => Some("stop it with `enforcer detach`, or give this one a name with `--instance`"),
+            ControlError::Socket { .. } => Some("run as root"),
+        };
+        Self { message: error.to_string(), help: help.map(str::to_owned), status: FAILED }
+    }
+}
+
+impl From<KernelError> for Failure {
+    fn from(error: KernelError) -> Self {
+        let help = match &error {
+            KernelError::Program { program: "socket_connect", .. } => {
+                Some("this kernel does not run BPF LSM programs; use `--backend auto` or `--backend cgroup`")
+            }
+            _ => None,
+        };
+        Self { message: chain(&error), help: help.map(str::to_owned), status: FAILED }
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Cgroup(error) => error.into(),
+            EngineError::Kernel(error) => error.into(),
+            EngineError::Image(_) | EngineError::Random(_) => {
+                Self { message: chain(&error), help: None, status: FAILED }
+            }
+        }
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        let help = match error {
+            SessionError::Cgroup(error) => return error.into(),
+            SessionError::Engine(error) => return error.into(),
+            SessionError::Load(error) => return error.into(),
+            SessionError::NotLive(_) => "boot with `bpf` in the `lsm=` list, or use `--backend cgroup`",
+            SessionError::Scope { .. } => "give a path below the cgroup root, such as `/ci/job`; `cat /proc/self/cgroup` shows one",
+        };
+        Self { message: chain(&error), help: Some(help.to_owned()), status: FAILED }
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Session(error) => error.into(),
+            DaemonError::Watch(error) => error.into(),
+            DaemonError::Wait(_) => Self { message: chain(&error), help: None, status: FAILED },
+        }
+    }
+}
+
+impl From<ExecError> for Failure {
+    fn from(error: ExecError) -> Self {
+        match error {
+            ExecError::Cgroup(error) => error.into(),
+            ExecError::Session(error) => error.into(),
+            ExecError::User(error) => error.into(),
+            ExecError::Start { ref source, .. } => {
+                // As env(1) and the shells have it.
+                let status = if source.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+                Self { message: error.to_string(), help: None, status }
+            }
+            ExecError::Wait(_) => Self { message: chain(&error), help: None, status: FAILED },
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! From a policy set to what the kernel programs look up. Pure: no clock, no I/O; randomness and users come in.
+
+use crate::name::Name;
+use enforcer_common::{
+    Address, CgroupSubjects, CidrEntry, Vector,
+    image::{ClassVector, ImageBuilder, ImageError, Protocol},
+    name::Form,
+};
+use policy_schema::{Action, Mode, OnError, PolicySet, Rule, SharedAddress, User};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+mod cidrs;
+mod judge;
+mod users;
+
+pub use cidrs::Prefix;
+pub use judge::Contribution;
+
+/// A policy, ready for the kernel and for judging sightings.
+pub struct Compiled {
+    /// Number of the policy.
+    pub version: u64,
+    /// What was compiled.
+    pub policy: Arc<PolicySet>,
+    /// The policy image.
+    pub image: Vec<Vector>,
+    /// Policy prefixes, each with its ancestors folded in.
+    pub cidrs: BTreeMap<Prefix, CidrEntry>,
+    /// Rules by user id.
+    pub users: BTreeMap<u32, Vector>,
+    /// Names that a policy writes for users this machine does not have.
+    pub unknown_users: Vec<String>,
+    /// Deny rules.
+    pub deny: Vector,
+    /// Nanoseconds that a binding lives at least, with the rules that say so.
+    pub holds: Vec<(u64, Vector)>,
+    /// Rules with in-label globs, which user space alone can match.
+    globs: Vec<u16>,
+    binds_everything: bool,
+}
+
+impl Compiled {
+    /// Compiles a policy. `random` keys the name hash, `user_id` finds users by name.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    pub fn new(
+        version: u64,
+        policy: Arc<PolicySet>,
+        random: [u64; 8],
+        user_id: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Self, ImageError> {
+        let classes = policy.rules().len() as u16;
+        let mut image = ImageBuilder::new(version, classes, random);
+        let mut deny = Vector::EMPTY;
+        let mut holds: BTreeMap<u64, Vector> = BTreeMap::new();
+        let mut globs = Vec::new();
+        for (class, rule) in numbered(&policy) {
+            mark(&mut image, class, rule);
+            name(&mut image, class, rule)?;
+            if rule.action() == Action::Deny {
+                deny.insert(class);
+            }
+            holds.entry(nanoseconds(rule.hold())).or_default().insert(class);
+            if !rule.globs().is_empty() || !rule.except_globs().is_empty() {
+                globs.push(class);
+            }
+        }
+        let default = policy.default();
+        image.default(default.action == Action::Deny, default.mode == Mode::Enforce);
+        let literal = policy.literal_addresses();
+        let literal_deny = literal.action != policy_schema::LiteralAddresses::Allow;
+        image.literal(literal_deny, literal.mode() == Mode::Enforce);
+        let allows = |vector: &Vector| !vector.without(&deny).is_empty();
+        image.hold_allow(holds.iter().filter(|(_, rules)| allows(rules)).map(|(hold, _)| *hold).max().unwrap_or(0));
+        let (users, unknown_users) = users::by_id(&policy, user_id);
+        let all_sightings = policy.rules().iter().any(|rule| rule.shared_address() == SharedAddress::All);
+        Ok(Self {
+            version,
+            image: image.build()?,
+            cidrs: cidrs::fold(&policy),
+            users,
+            unknown_users,
+            deny,
+            holds: holds.into_iter().collect(),
+            globs,
+            binds_everything: all_sightings || literal_deny,
+            policy,
+        })
+    }
+
+    /// Whether internal errors of the kernel programs refuse.
+    pub fn errors_deny(&self) -> bool {
+        let deny = match self.policy.on_error() {
+            OnError::Allow => false,
+            OnError::Default => self.policy.default().action == Action::Deny,
+            OnError::Deny => true,
+        };
+        deny && self.policy.mode() == Mode::Enforce
+    }
+
+    /// What the policy says about a cgroup, by its path below the mount point.
+    pub fn cgroup(&self, path: &str) -> CgroupSubjects {
+        // Stand-ins for whatever may be created below; a subject that holds for all of them holds for any.
+        const BELOW: [&str; 3] = ["/\u{1}a", "/\u{1}a/\u{1}b", "/\u{1}a/\u{1}b/\u{1}c"];
+        let base = path.trim_end_matches('/');
+        let mut subjects = CgroupSubjects::default();
+        for (class, rule) in numbered(&self.policy) {
+            let Some(rule) = rule.subjects() else { continue };
+            if rule.is_match_cgroup(path) {
+                subjects.own.insert(class);
+            }
+            if BELOW.iter().all(|below| rule.is_match_cgroup(&format!("{base}{below}"))) {
+                subjects.below.insert(class);
+            }
+        }
+        subjects
+    }
+
+    /// Whether some rule has a cgroup or unit among its subjects.
+    pub fn has_cgroup_subjects(&self) -> bool {
+        self.policy.rules().iter().any(has_cgroups)
+    }
+
+    /// Whether answers that no rule matches are bound too.
+    pub fn binds_everything(&self) -> bool {
+        self.binds_everything
+    }
+
+    /// The allow rules that may have this special-use address, with all deny rules.
+    pub fn may_resolve(&self, address: &Address) -> Vector {
+        let mut rules = self.deny;
+        if let Some(entry) = cidrs::longest(&self.cidrs, address) {
+            rules.union(&entry.may_resolve);
+        }
+        rules
+    }
+
+    /// What a sighting adds to the bindings of its addresses.
+    pub fn judge(&self, chain: &[Name], trusted: bool) -> Contribution {
+        judge::judge(self, chain, trusted)
+    }
+}
+
+fn numbered(policy: &PolicySet) -> impl Iterator<Item = (u16, &Rule)> {
+    policy.rules().iter().enumerate().map(|(class, rule)| (class as u16, rule))
+}
+
+fn mark(image: &mut ImageBuilder, class: u16, rule: &Rule) {
+    let mut mark = |vector, holds: bool| {
+        if holds {
+            image.mark(vector, class);
+        }
+    };
+    mark(ClassVector::Deny, rule.action() == Action::Deny);
+    mark(ClassVector::Enforced, rule.mode() == Mode::Enforce);
+    mark(ClassVector::AnyDestination, rule.is_any());
+    mark(ClassVector::AllSightings, rule.shared_address() == SharedAddress::All);
+    mark(ClassVector::Everyone, rule.subjects().is_none());
+    mark(ClassVector::ByCgroup, has_cgroups(rule));
+    image.errno(class, rule.errno().number() as u8);
+    for range in rule.ports() {
+        let both = [(policy_schema::Protocol::Tcp, Protocol::Tcp), (policy_schema::Protocol::Udp, Protocol::Udp)];
+        for (_, protocol) in both.into_iter().filter(|(named, _)| range.protocol.is_none_or(|own| own == *named)) {
+            image.port(class, protocol, range.first..=range.last);
+        }
+    }
+}
+
+fn name(image: &mut ImageBuilder, class: u16, rule: &Rule) -> Result<(), ImageError> {
+    let names = rule.names().map(|name| (name, false)).chain(rule.except_names().map(|name| (name, true)));
+    for (reference, except) in names {
+        let spelled = Name::from_policy(reference.name);
+        let mut add = |form| image.name(spelled.as_bytes(), form, class, except);
+        match reference.form {
+            policy_schema::Form::Exact => add(Form::Exact)?,
+            policy_schema::Form::Below => add(Form::Below)?,
+            policy_schema::Form::Both => {
+                add(Form::Exact)?;
+                add(Form::Below)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn has_cgroups(rule: &Rule) -> bool {
+    rule.subjects().is_some_and(|subjects| !subjects.cgroups().is_empty() || !subjects.units().is_empty())
+}
+
+fn nanoseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The user ids that rules name, for [`users::by_id`].
+fn user_of(user: &User, user_id: &impl Fn(&str) -> Option<u32>) -> Result<u32, String> {
+    match user {
+        User::Id(id) => Ok(*id),
+        User::Name(name) => user_id(name).ok_or_else(|| name.to_string()),
+    }
+}
+
+/// An address as `policy-schema` spells it.
+pub fn ip(address: &Address) -> IpAddr {
+    IpAddr::from(*address)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! `run`: one loop over everything that can happen.
+
+use crate::{
+    control::{Listener, Request},
+    resolvers,
+    session::{Session, SessionError},
+    watch::{self, WatchError},
+};
+use policy_schema::PolicySet;
+use std::{
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{SignalKind, signal},
+    time::{Instant, MissedTickBehavior},
+};
+
+/// How often what is due by the passing of time is done. The only wake-up of an idle daemon.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between canaries.
+const CANARY_TICKS: u32 = 60;
+/// After a wake-up the programs stay silent for a while (`WAKE_PERIOD` in `enforcer-ebpf/src/emit.rs`); the daemon looks
+/// again by itself until it finds the ring empty.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How the daemon ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// A signal, or `enforcer detach`.
+    Asked,
+    /// Nobody confirmed the first policy in time.
+    NotConfirmed,
+}
+
+/// Why the daemon cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The session.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Watching files.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// Waiting for something.
+    #[error("cannot wait for events: {0}")]
+    Wait(#[from] std::io::Error),
+}
+
+/// A change that is taken back unless somebody confirms it.
+struct Trial {
+    until: Instant,
+    /// What was in force before; `None` = nothing.
+    before: Option<Arc<PolicySet>>,
+}
+
+/// Runs until asked to end. `say` is for people.
+///
+/// # Errors
+/// [`DaemonError`].
+pub async fn run(
+    mut session: Session,
+    listener: Listener,
+    confirm: Option<Duration>,
+    say: impl Fn(&str),
+) -> Result<End, DaemonError> {
+    let (events, answers) = session.engine().readable()?;
+    let (events, answers) = (wait_on(events)?, wait_on(answers)?);
+    let mut policies = watch::watch(session.paths())?;
+    let mut machine = watch::watch(&resolvers::watched_paths())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = 0_u32;
+    let mut look_again = false;
+    let mut trial = confirm.map(|time| Trial { until: Instant::now() + time, before: None });
+
+    loop {
+        let trial_end = trial.as_ref().map(|trial| trial.until);
+        tokio::select! {
+            guard = events.readable() => {
+                guard?.clear_ready();
+                session.read(|_| ())?;
+                look_again = true;
+            }
+            () = tokio::time::sleep(LOOK_AGAIN), if look_again => look_again = session.read(|_| ())? > 0,
+            guard = answers.readable() => {
+                guard?.clear_ready();
+                session.engine().read_answers().map_err(SessionError::from)?;
+            }
+            () = policies.changed() => {
+                let began = SystemTime::now();
+                let before = session.policy();
+                reload(&mut session, &say);
+                policies.set_paths(session.paths(), began)?;
+                if let Some(time) = confirm.filter(|_| changed(&before, &session)) {
+                    trial = Some(Trial { until: Instant::now() + time, before });
+                }
+            }
+            _ = hangup.recv() => reload(&mut session, &say),
+            () = machine.changed() => session.follow_resolvers()?,
+            _ = tick.tick() => {
+                session.tick()?;
+                ticks += 1;
+                if ticks.is_multiple_of(CANARY_TICKS) {
+                    session.check();
+                }
+            }
+            () = sleep_until(trial_end), if trial_end.is_some() => {
+                let Some(Trial { before, .. }) = trial.take() else { continue };
+                let Some(before) = before else { return Ok(End::NotConfirmed) };
+                say("the change was not confirmed in time: going back to the policy before it");
+                session.put_in_force(before)?;
+            }
+            (request, answer) = listener.next() => match request {
+                Request::Confirm => {
+                    let confirmed = trial.take().is_some();
+                    answer.send(&serde_json::json!({ "confirmed": confirmed })).await;
+                }
+                Request::Detach => {
+                    session.read(|_| ())?;
+                    drop(session);
+                    answer.send(&serde_json::json!({ "detached": true })).await;
+                    return Ok(End::Asked);
+                }
+                Request::Status => answer.send(&session.summary()).await,
+            },
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    session.read(|_| ())?;
+    Ok(End::Asked)
+}
+
+/// A file descriptor of a ring, in the runtime.
+pub fn wait_on(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays open, and the same file, for as long as the `AsyncFd` owns it.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+}
+
+fn reload(session: &mut Session, say: &impl Fn(&str)) {
+    match session.reload() {
+        Ok(changes) => say(&format!("policy version {} is in force; {}", changes.version, session.status())),
+        Err(SessionError::Load(error)) => {
+            say(&format!("the policy was not changed: {error}"));
+            for finding in error.diagnostics() {
+                say(&finding.render());
+            }
+        }
+        Err(error) => say(&format!("the policy was not changed: {error}")),
+    }
+}
+
+fn changed(before: &Option<Arc<PolicySet>>, session: &Session) -> bool {
+    match (before, session.policy()) {
+        (Some(before), Some(after)) => !Arc::ptr_eq(before, &after),
+        (None, after) => after.is_some(),
+        (Some(_), None) => true,
+    }
+}
+
+async fn sleep_until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,360 @@
+//! The kernel side and the name table, moved together: reloads, epochs, events.
+//!
+//! INVARIANT (no gap): at every moment each address that an answer named is in `truth`, in the fresh bindings of this
+//! epoch or in those of the one before, under the version in force. A reload judges for both versions before it flips; a
+//! turn fills `truth` before it clears an epoch.
+
+use crate::{
+    clock,
+    cgroups::{CgroupError, Tree},
+    compile::Compiled,
+    dns,
+    kernel::{Kernel, KernelError, Place, Ring},
+    names::NameTable,
+    process, report,
+};
+use enforcer_common::{
+    Address, FRESH_ENTRIES, Vector,
+    control::{Control, Counter},
+    event::ConnectEvent,
+    image::ImageError,
+};
+use policy_schema::PolicySet;
+use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc};
+
+mod changes;
+mod events;
+
+pub use changes::Changes;
+
+/// Policies kept for events that were emitted under them.
+const POLICIES_KEPT: usize = 8;
+
+/// Why the engine could not do something. What was in force stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The policy does not fit the image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The cgroup tree cannot be read.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// No randomness.
+    #[error("the system gives no random numbers: {0}")]
+    Random(std::io::Error),
+}
+
+/// Everything that runs while a policy is in force.
+pub struct Engine {
+    kernel: Kernel,
+    events: Ring,
+    answers: Ring,
+    names: NameTable,
+    /// By version; the last one is in force.
+    policies: BTreeMap<u64, Arc<Compiled>>,
+    version: u64,
+    epoch: u64,
+    resolvers: Vec<Address>,
+    cgroups: Tree,
+    clock: clock::Offset,
+    /// Addresses that answers of this epoch named and that say something.
+    pending: usize,
+    counts: Counts,
+}
+
+/// What the daemon itself counted.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Answers that only user space could bind.
+    pub late_binds: u64,
+    /// Messages in the DNS ring that are no answers.
+    pub undecoded: u64,
+    /// Bindings without a name, because their record was lost.
+    pub nameless: u64,
+    /// Turns of the epoch.
+    pub turns: u64,
+}
+
+impl Engine {
+    /// Loads the programs, puts the policy in force and attaches.
+    ///
+    /// # Errors
+    /// [`EngineError`]; nothing stays attached.
+    pub fn start(
+        mut kernel: Kernel,
+        place: &Place,
+        policy: Arc<PolicySet>,
+        resolvers: Vec<Address>,
+    ) -> Result<Self, EngineError> {
+        let (events, answers) = (kernel.take_events()?, kernel.take_answers()?);
+        let mut engine = Self {
+            kernel,
+            events,
+            answers,
+            names: NameTable::default(),
+            policies: BTreeMap::new(),
+            version: 0,
+            epoch: 0,
+            resolvers: Vec::new(),
+            cgroups: Tree::scan(&place.root)?,
+            clock: clock::Offset::now(),
+            pending: 0,
+            counts: Counts::default(),
+        };
+        engine.reload(policy, resolvers)?;
+        engine.kernel.attach()?;
+        Ok(engine)
+    }
+
+    /// Puts another policy in force, whole or not at all. Returns its version and what changed.
+    ///
+    /// # Errors
+    /// [`EngineError`]; the old policy stays in force.
+    pub fn reload(&mut self, policy: Arc<PolicySet>, resolvers: Vec<Address>) -> Result<Changes, EngineError> {
+        let old = self.policies.get(&self.version).cloned();
+        let version = self.version + 1;
+        let compiled = Arc::new(Compiled::new(version, policy, random()?, process::user_id)?);
+        self.cgroups.rescan()?;
+        let cgroups = if compiled.has_cgroup_subjects() {
+            self.cgroups.iter().map(|(id, path)| (id, compiled.cgroup(path))).collect()
+        } else {
+            BTreeMap::new()
+        };
+        self.kernel.install(&compiled, &cgroups, &BTreeMap::new())?;
+        // From here answers are judged by both policies, so nothing that is answered meanwhile is missed.
+        let result = self.flip(old.as_deref(), &compiled, resolvers);
+        if result.is_err() {
+            self.kernel.control(Control::Slots, slot_bit(self.version))?;
+            return result.map(|()| Changes::default());
+        }
+        let changes = Changes::between(old.as_ref().map(|old| &*old.policy), &compiled);
+        self.policies.insert(version, compiled);
+        while self.policies.len() > POLICIES_KEPT {
+            self.policies.pop_first();
+        }
+        Ok(changes)
+    }
+
+    fn flip(
+        &mut self,
+        old: Option<&Compiled>,
+        new: &Arc<Compiled>,
+        resolvers: Vec<Address>,
+    ) -> Result<(), EngineError> {
+        let Self { kernel, names, .. } = self;
+        let both = slot_bit(new.version) | if old.is_some() { slot_bit(self.version) } else { 0 };
+        kernel.control(Control::Slots, both)?;
+        kernel.fence()?;
+        if let Some(old) = old {
+            self.take_over(old)?;
+            let translate = changes::translation(&old.policy, &new.policy);
+            self.names.rejudge(new, |vector| changes::translate(&translate, vector));
+        } else {
+            names.rejudge(new, Vector::clone);
+        }
+        let truth = self.names.truth(new, clock::boot());
+        let kernel = &mut self.kernel;
+        kernel.set_truth(new.version, &truth)?;
+        let joined: Vec<Address> = self.resolvers.iter().chain(&resolvers).copied().collect();
+        kernel.set_resolvers(&[], &joined)?;
+        kernel.control(Control::OnError, new.errors_deny().into())?;
+        kernel.control(Control::Version, new.version)?;
+        kernel.fence()?;
+        kernel.control(Control::Slots, slot_bit(new.version))?;
+        kernel.fence()?;
+        kernel.set_resolvers(&joined, &resolvers)?;
+        self.resolvers = resolvers;
+        self.version = new.version;
+        Ok(())
+    }
+
+    /// Trusts other resolvers from here on.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn set_resolvers(&mut self, resolvers: Vec<Address>) -> Result<(), EngineError> {
+        self.kernel.set_resolvers(&self.resolvers, &resolvers)?;
+        self.resolvers = resolvers;
+        Ok(())
+    }
+
+    /// Reads the answers that are there, and turns the epoch if they ask for it.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn read_answers(&mut self) -> Result<(), EngineError> {
+        let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
+        if self.drain_answers(&policy) || self.pending > FRESH_ENTRIES / 4 {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// What is due by the passing of time. `due` is in nanoseconds from now.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn tick(&mut self) -> Result<(), EngineError> {
+        self.clock = clock::Offset::now();
+        let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
+        let late = self.drain_answers(&policy);
+        let expired = self.names.expire(&policy, clock::boot());
+        if late || expired || self.pending > 0 {
+            self.turn()?;
+        }
+        self.classify(&policy)
+    }
+
+    /// Takes the bindings of this epoch over into `truth`, and begins the next.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn turn(&mut self) -> Result<(), EngineError> {
+        let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
+        let ended = self.epoch;
+        self.kernel.control(Control::Epoch, ended + 1)?;
+        self.epoch = ended + 1;
+        self.kernel.fence()?;
+        self.take_over(&policy)?;
+        let truth = self.names.truth(&policy, clock::boot());
+        self.kernel.set_truth(self.version, &truth)?;
+        self.kernel.clear_fresh(self.version, ended)?;
+        self.counts.turns += 1;
+        Ok(())
+    }
+
+    /// Brings the name table up to date with everything that was bound before the last fence.
+    fn take_over(&mut self, policy: &Compiled) -> Result<(), EngineError> {
+        self.drain_answers(policy);
+        self.pending = 0;
+        let now = clock::boot();
+        for epoch in [self.epoch, self.epoch.wrapping_sub(1)] {
+            let fresh = self.kernel.fresh(policy.version, epoch)?;
+            self.counts.nameless += self.names.adopt(&fresh, policy, now) as u64;
+        }
+        Ok(())
+    }
+
+    /// Records every answer that is there; returns whether some binding waits for user space.
+    fn drain_answers(&mut self, policy: &Compiled) -> bool {
+        let Self { answers, names, counts, pending, .. } = self;
+        let mut late = false;
+        answers.drain(|record| {
+            let answer = match dns::decode(record) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    tracing::debug!(%error, "undecodable answer");
+                    counts.undecoded += 1;
+                    return;
+                }
+            };
+            let recorded = names.record(&answer, policy);
+            counts.late_binds += u64::from(recorded.late);
+            late |= recorded.late;
+            if recorded.matters {
+                *pending += answer.addresses.len();
+            }
+        });
+        late
+    }
+
+    /// Classifies cgroups that appeared since the last look.
+    fn classify(&mut self, policy: &Compiled) -> Result<(), EngineError> {
+        if !policy.has_cgroup_subjects() {
+            return Ok(());
+        }
+        let known: std::collections::BTreeSet<u64> = self.cgroups.ids().collect();
+        self.cgroups.rescan()?;
+        for (id, path) in self.cgroups.iter().filter(|(id, _)| !known.contains(id)) {
+            self.kernel.classify(policy.version, id, &policy.cgroup(path))?;
+        }
+        Ok(())
+    }
+
+    /// Looks for new cgroups now.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn read_cgroups(&mut self) -> Result<(), EngineError> {
+        match self.policies.get(&self.version).cloned() {
+            Some(policy) => self.classify(&policy),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands every event that is there to `emit`; returns how many. Answers come first, so that an event finds the names
+    /// that were answered before it.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn read_events(&mut self, mut emit: impl FnMut(report::Event)) -> Result<usize, EngineError> {
+        let mut raw = Vec::new();
+        self.events.drain(|record| raw.extend(ConnectEvent::from_bytes(record)));
+        self.read_answers()?;
+        for event in &raw {
+            if self.cgroups.path_of(event.cgroup).is_none() {
+                // It is younger than the last look; the kernel has judged it as unclassified.
+                self.read_cgroups()?;
+                self.cgroups.rescan()?;
+            }
+            emit(report::Event::NetTcpConnect(events::connect(self, event)));
+        }
+        Ok(raw.len())
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Option<&Arc<Compiled>> {
+        self.policies.get(&self.version)
+    }
+
+    /// The kernel side.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Kernel counters.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn counters(&self) -> Result<BTreeMap<Counter, u64>, EngineError> {
+        Ok(self.kernel.counters()?)
+    }
+
+    /// What the daemon itself counted, and how many addresses it knows.
+    pub fn counts(&self) -> (Counts, usize, u64) {
+        let (addresses, overflow) = self.names.size();
+        (self.counts, addresses, overflow)
+    }
+
+    /// File descriptors that become readable when there are events, or answers.
+    ///
+    /// # Errors
+    /// No file descriptor is free.
+    pub fn readable(&self) -> std::io::Result<(OwnedFd, OwnedFd)> {
+        Ok((self.events.readable()?, self.answers.readable()?))
+    }
+
+    /// The resolvers that are trusted.
+    pub fn resolvers(&self) -> &[Address] {
+        &self.resolvers
+    }
+}
+
+fn slot_bit(version: u64) -> u64 {
+    1 << (version & 1)
+}
+
+fn random() -> Result<[u64; 8], EngineError> {
+    let mut words = [0_u64; 8];
+    for word in &mut words {
+        let mut bytes = [0; 8];
+        let read = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+        read.map_err(|error| EngineError::Random(error.into()))?;
+        *word = u64::from_ne_bytes(bytes);
+    }
+    Ok(words)
+}

@@ -1,0 +1,78 @@
+//! From the kernel's record of an attempt to the event that is written.
+
+use super::Engine;
+use crate::{
+    compile::Compiled,
+    process,
+    report::{Connect, RuleName},
+};
+use enforcer_common::{
+    RuleId,
+    event::{ConnectEvent, flag},
+};
+use policy_schema::{Mode, Protocol, Verdict};
+use std::sync::Arc;
+
+/// `NetTCPConnect` with everything that is known about the attempt.
+pub(super) fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
+    let policy = engine.policies.get(&event.version).map(Arc::as_ref);
+    let rule = RuleId(event.rule);
+    Connect {
+        time: engine.clock.to_system(event.time),
+        address: event.address.into(),
+        port: event.port,
+        results: engine.names.names(&event.address),
+        protocol: Protocol::Tcp,
+        verdict: if event.flags & flag::DENY != 0 { Verdict::Deny } else { Verdict::Allow },
+        blocked: event.flags & flag::BLOCKED != 0,
+        mode: mode(policy, rule),
+        rule: rule_name(policy, rule),
+        effective_rule: rule_name(policy, RuleId(event.effective_rule)),
+        policy_version: event.version,
+        pid: event.pid,
+        ppid: event.ppid,
+        tid: event.tid,
+        uid: event.uid,
+        comm: text(&event.comm),
+        exe: process::executable(event.pid, process::kernel_path(event).as_deref()),
+        cgroup: engine.cgroups.path_of(event.cgroup).map(str::to_owned),
+        backend: engine.kernel.backend(),
+    }
+}
+
+fn rule_name(policy: Option<&Compiled>, rule: RuleId) -> RuleName {
+    match rule {
+        RuleId::BUILTIN => RuleName::Builtin,
+        RuleId::DEFAULT => RuleName::Default(policy.and_then(only_policy)),
+        RuleId::ERROR => RuleName::Error,
+        RuleId::LITERAL => RuleName::LiteralAddresses,
+        RuleId(class) => match policy.and_then(|policy| policy.policy.rules().get(usize::from(class))) {
+            Some(rule) => RuleName::Rule { policy: rule.policy().into(), name: rule.name().into() },
+            // The policy is older than those that are kept.
+            None => RuleName::Rule { policy: "?".into(), name: format!("#{class}").into() },
+        },
+    }
+}
+
+/// The mode of what decided.
+fn mode(policy: Option<&Compiled>, rule: RuleId) -> Mode {
+    let Some(policy) = policy.map(|policy| &policy.policy) else { return Mode::Enforce };
+    match rule {
+        RuleId::BUILTIN | RuleId::ERROR => policy.mode(),
+        RuleId::DEFAULT => policy.default().mode,
+        RuleId::LITERAL => policy.literal_addresses().mode(),
+        RuleId(class) => policy.rules().get(usize::from(class)).map_or(Mode::Enforce, policy_schema::Rule::mode),
+    }
+}
+
+/// The policy's name, where there is only one.
+fn only_policy(policy: &Compiled) -> Option<Arc<str>> {
+    let mut names = policy.policy.rules().iter().map(policy_schema::Rule::policy);
+    let first = names.next()?;
+    names.all(|name| name == first).then(|| first.into())
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(bytes.get(..end).unwrap_or(bytes)).into_owned()
+}

@@ -1,0 +1,141 @@
+//! Policies from files.
+
+use policy_schema::{Diagnostic, ListFile, Mode, Policy, PolicySet, ReadList, Report, Source};
+use std::{
+    cell::RefCell,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Why no policy could be made of the files.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file or directory cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A directory without policies.
+    #[error("`{}` has no policy file", .0.display())]
+    Empty(PathBuf),
+    /// The files say something wrong.
+    #[error("{0}")]
+    Policy(Report),
+}
+
+impl LoadError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("check the path given with `--policy`; examples are in `examples/policies/`".to_owned())
+            }
+            Self::Read { .. } | Self::Policy(_) => None,
+            Self::Empty(_) => Some("policy files end in `.yaml` or `.yml`".to_owned()),
+        }
+    }
+
+    /// The findings, if the files could be read.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        match self {
+            Self::Policy(report) => report.diagnostics(),
+            Self::Read { .. } | Self::Empty(_) => &[],
+        }
+    }
+}
+
+/// Policies that could be loaded.
+#[derive(Debug)]
+pub struct Loaded {
+    /// All of them, joined.
+    pub policy: PolicySet,
+    /// What is doubtful about them.
+    pub warnings: Vec<Diagnostic>,
+    /// Every file and directory that the policy depends on.
+    pub paths: Vec<PathBuf>,
+}
+
+/// Loads policy files, and directories of policy files. `mode` overrides what the files say.
+///
+/// # Errors
+/// [`LoadError`]: with every finding of every file, not only the first.
+pub fn load(paths: &[PathBuf], mode: Option<Mode>) -> Result<Loaded, LoadError> {
+    let lists = Lists::default();
+    let (mut policies, mut warnings, mut findings) = (Vec::new(), Vec::new(), Vec::new());
+    for path in files(paths)? {
+        let text = fs::read_to_string(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
+        match Policy::parse(&Source { path, text }, &lists) {
+            Ok((policy, doubts)) => {
+                policies.push(policy);
+                warnings.extend(doubts);
+            }
+            Err(report) => findings.extend(report.into_diagnostics()),
+        }
+    }
+    if !findings.is_empty() {
+        return Err(LoadError::Policy(Report::from(findings)));
+    }
+    let (policy, doubts) = PolicySet::new(policies, mode).map_err(LoadError::Policy)?;
+    warnings.extend(doubts);
+    let mut all = paths.to_vec();
+    all.extend(lists.read.into_inner());
+    Ok(Loaded { policy, warnings, paths: all })
+}
+
+/// The policy files that the paths stand for: a directory stands for its `.yaml` and `.yml` files, sorted. Hidden entries
+/// are left out: Kubernetes keeps the versions of a volume in them.
+pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
+    let mut files = Vec::new();
+    for path in paths {
+        let failed = |source| LoadError::Read { path: path.clone(), source };
+        if !fs::metadata(path).map_err(failed)?.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let mut found = Vec::new();
+        for entry in fs::read_dir(path).map_err(failed)? {
+            let entry = entry.map_err(failed)?.path();
+            if is_policy(&entry) {
+                found.push(entry);
+            }
+        }
+        if found.is_empty() {
+            return Err(LoadError::Empty(path.clone()));
+        }
+        found.sort();
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+fn is_policy(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    !hidden && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") && path.is_file()
+}
+
+/// Reads name lists, and remembers which.
+#[derive(Default)]
+struct Lists {
+    read: RefCell<Vec<PathBuf>>,
+}
+
+impl ReadList for Lists {
+    fn read(&self, path: &Path) -> io::Result<Vec<ListFile>> {
+        self.read.borrow_mut().push(path.to_path_buf());
+        let mut paths = vec![path.to_path_buf()];
+        if fs::metadata(path)?.is_dir() {
+            paths = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+            paths.retain(|path| {
+                path.is_file() && path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
+            });
+            paths.sort();
+        }
+        paths.into_iter().map(|path| Ok(ListFile { bytes: Box::new(fs::read(&path)?), path })).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

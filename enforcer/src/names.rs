@@ -1,0 +1,203 @@
+//! The name table: which answers led to which address, and until when. Pure; time comes in as nanoseconds of
+//! `CLOCK_BOOTTIME`.
+
+use crate::{
+    compile::{Compiled, Contribution},
+    dns::Answer,
+    name::Name,
+};
+use enforcer_common::{Address, Binding, Vector, dns::lifetime};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Sightings kept of one address; further ones are counted, and their kernel bindings carried over without a name.
+pub const SIGHTINGS_MAX: usize = 256;
+/// Addresses kept.
+pub const ADDRESSES_MAX: usize = 500_000;
+
+/// One answer's question and what it led to, as it concerns one address.
+#[derive(Clone, Debug)]
+struct Sighting {
+    /// The question, then its CNAME targets.
+    chain: Arc<[Name]>,
+    trusted: bool,
+    /// When it was answered last.
+    seen: u64,
+    /// Nanoseconds that the answer is good for.
+    ttl: u64,
+    /// What the policy in force makes of it.
+    said: Contribution,
+}
+
+/// All addresses that answers have named.
+#[derive(Debug, Default)]
+pub struct NameTable {
+    addresses: BTreeMap<Address, Vec<Sighting>>,
+    /// Bindings that no record explains (it was lost): kept without a name until they expire.
+    nameless: BTreeMap<Address, Binding>,
+    overflow: u64,
+}
+
+/// What recording an answer showed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Recorded {
+    /// The kernel's binder cannot have bound everything: a glob, or a message that it did not read.
+    pub late: bool,
+    /// The answer says something to some rule.
+    pub matters: bool,
+}
+
+impl NameTable {
+    /// Adds an answer.
+    pub fn record(&mut self, answer: &Answer, policy: &Compiled) -> Recorded {
+        let chain: Arc<[Name]> = answer.chain.clone().into();
+        let said = policy.judge(&chain, answer.trusted);
+        for (address, ttl) in &answer.addresses {
+            let ttl = lifetime(*ttl);
+            let room = self.addresses.len() < ADDRESSES_MAX || self.addresses.contains_key(address);
+            let sightings = if room { self.addresses.entry(*address).or_default() } else { &mut Vec::new() };
+            let full = !room || sightings.len() >= SIGHTINGS_MAX;
+            match sightings.iter_mut().find(|known| known.chain == chain && known.trusted == answer.trusted) {
+                Some(known) => {
+                    known.ttl = ttl.max((known.seen + known.ttl).saturating_sub(answer.time));
+                    known.seen = answer.time;
+                }
+                None if !full => {
+                    let chain = Arc::clone(&chain);
+                    sightings.push(Sighting { chain, trusted: answer.trusted, seen: answer.time, ttl, said });
+                }
+                None => self.overflow += 1,
+            }
+        }
+        let matters = !said.any.is_empty() || !said.except.is_empty() || policy.binds_everything();
+        let unread = answer.unparsed_by_kernel && matters;
+        Recorded { late: (unread || !said.late.is_empty()) && !answer.addresses.is_empty(), matters }
+    }
+
+    /// Judges every sighting anew, by another policy. Nameless bindings mean something only to the policy they were made
+    /// by; `translate` says what the same rules are called in the new one.
+    pub fn rejudge(&mut self, policy: &Compiled, translate: impl Fn(&Vector) -> Vector) {
+        for sighting in self.addresses.values_mut().flatten() {
+            sighting.said = policy.judge(&sighting.chain, sighting.trusted);
+        }
+        for binding in self.nameless.values_mut() {
+            // What is not known is not claimed: `all` falls back to what `any` says.
+            let any = translate(&binding.any);
+            *binding = Binding { any, all: any, except: translate(&binding.except), expiry: binding.expiry };
+        }
+    }
+
+    /// Keeps bindings of the kernel that no sighting explains.
+    pub fn adopt(&mut self, fresh: &[(Address, Binding)], policy: &Compiled, now: u64) -> usize {
+        let mut adopted = 0;
+        for (address, binding) in fresh {
+            let known = self.binding(address, policy, now).unwrap_or(Binding::IDENTITY);
+            if binding.any.without(&known.any).is_empty() {
+                continue;
+            }
+            adopted += 1;
+            let kept = self.nameless.entry(*address).or_insert(Binding::IDENTITY);
+            kept.any.union(&binding.any);
+            kept.all.intersect(&binding.all);
+            kept.except.union(&binding.except);
+            // Untrusted answers leave no expiry; what they deny is held as long as any deny.
+            let held = now.saturating_add(policy.holds.last().map_or(0, |(hold, _)| *hold));
+            kept.expiry = kept.expiry.max(if binding.expiry == 0 { held } else { binding.expiry });
+        }
+        adopted
+    }
+
+    /// The bindings that the kernel shall have, by the policy that judged last.
+    pub fn truth(&self, policy: &Compiled, now: u64) -> BTreeMap<Address, Binding> {
+        let addresses = self.addresses.keys().chain(self.nameless.keys());
+        addresses.filter_map(|address| Some((*address, self.binding(address, policy, now)?))).collect()
+    }
+
+    /// Forgets what is over. Returns whether anything was.
+    pub fn expire(&mut self, policy: &Compiled, now: u64) -> bool {
+        let longest = policy.holds.last().map_or(0, |(hold, _)| *hold);
+        let before = self.addresses.len() + self.nameless.len();
+        let mut shrunk = false;
+        self.addresses.retain(|_, sightings| {
+            let count = sightings.len();
+            sightings.retain(|sighting| end(sighting, longest) > now);
+            shrunk |= sightings.len() != count;
+            !sightings.is_empty()
+        });
+        self.nameless.retain(|_, binding| binding.expiry > now);
+        shrunk || self.addresses.len() + self.nameless.len() != before
+    }
+
+    /// When the bindings change next by the passing of time alone.
+    pub fn next_change(&self, policy: &Compiled, now: u64) -> Option<u64> {
+        let sightings = self.addresses.values().flatten();
+        let ends = sightings.flat_map(|sighting| {
+            let holds = policy.holds.iter().map(|(hold, _)| *hold).chain([0]);
+            holds.map(|hold| end(sighting, hold))
+        });
+        ends.chain(self.nameless.values().map(|binding| binding.expiry)).filter(|end| *end > now).min()
+    }
+
+    /// The live names of an address, nearest to the question first.
+    pub fn names(&self, address: &Address) -> Vec<Name> {
+        let mut names = Vec::new();
+        let sightings = self.addresses.get(address).map_or(&[][..], Vec::as_slice);
+        let depth = sightings.iter().map(|sighting| sighting.chain.len()).max().unwrap_or(0);
+        for position in 0..depth {
+            for name in sightings.iter().filter_map(|sighting| sighting.chain.get(position)) {
+                if !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
+        }
+        names
+    }
+
+    /// Addresses known, and sightings for which there was no room.
+    pub fn size(&self) -> (usize, u64) {
+        (self.addresses.len(), self.overflow)
+    }
+
+    fn binding(&self, address: &Address, policy: &Compiled, now: u64) -> Option<Binding> {
+        let mut binding = Binding::IDENTITY;
+        let allowed = if address.is_special_use() { policy.may_resolve(address) } else { Vector::FULL };
+        for sighting in self.addresses.get(address).map_or(&[][..], Vec::as_slice) {
+            let mut live = Vector::EMPTY;
+            for (hold, rules) in &policy.holds {
+                let end = end(sighting, *hold);
+                if end > now {
+                    live.union(rules);
+                    binding.expiry = binding.expiry.max(end);
+                }
+            }
+            if policy.holds.is_empty() && sighting.seen + sighting.ttl > now {
+                binding.expiry = binding.expiry.max(sighting.seen + sighting.ttl);
+            }
+            let Contribution { any, all, except, late: _ } = &sighting.said;
+            let over = Vector::FULL.without(&live);
+            let keep = |vector: &Vector| vector.without(&over);
+            let mut any = keep(any);
+            any.intersect(&allowed);
+            binding.any.union(&any);
+            binding.except.union(&keep(except));
+            let mut all = *all;
+            all.union(&over);
+            binding.all.intersect(&all);
+        }
+        if let Some(nameless) = self.nameless.get(address).filter(|binding| binding.expiry > now) {
+            binding.any.union(&nameless.any);
+            binding.all.intersect(&nameless.all);
+            binding.except.union(&nameless.except);
+            binding.expiry = binding.expiry.max(nameless.expiry);
+        }
+        let says = !binding.any.is_empty() || !binding.except.is_empty();
+        (binding.expiry > 0 && (says || policy.binds_everything())).then_some(binding)
+    }
+}
+
+/// When a sighting ends for rules with this hold.
+fn end(sighting: &Sighting, hold: u64) -> u64 {
+    sighting.seen.saturating_add(sighting.ttl.max(hold))
+}
+
+#[cfg(test)]
+mod tests;

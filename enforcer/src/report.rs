@@ -1,0 +1,171 @@
+//! What is written about events: data for machines, or lines for people.
+//!
+//! Names, commands and paths in events come from whoever is watched. Both formats escape what steers a terminal.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use policy_schema::{Diagnostic, Mode, Protocol, Verdict};
+
+use crate::backend::Backend;
+use crate::name::Name;
+
+mod clock;
+mod escape;
+mod json;
+mod sink;
+mod text;
+
+pub use sink::{Format, Sink, SinkError, SinkSpec, SpecError, Target};
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Attempts were judged and nobody saw it.
+    EventsLost {
+        /// When it was noticed.
+        time: SystemTime,
+        /// How many since the last such event.
+        count: u64,
+    },
+    /// A connect attempt was judged: `NetTCPConnect`.
+    NetTcpConnect(Connect),
+    /// A policy was read and refused; what was in force stays in force.
+    PolicyRejected {
+        /// When.
+        time: SystemTime,
+        /// What is wrong with it.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// A policy came into force.
+    PolicyReloaded {
+        /// When.
+        time: SystemTime,
+        /// Its version.
+        version: u64,
+        /// Names of rules that are new, as `policy/rule`.
+        added: Vec<String>,
+        /// Names of rules that are gone.
+        removed: Vec<String>,
+        /// Names of rules that say something else.
+        changed: Vec<String>,
+    },
+    /// A denied name was answered with an address that no name rule reaches: loopback or a resolver.
+    ProtectedAddress {
+        /// When.
+        time: SystemTime,
+        /// The name.
+        name: Name,
+        /// The address.
+        address: IpAddr,
+        /// The rule that denies the name.
+        rule: RuleName,
+    },
+    /// More or less is enforced than before.
+    StatusChanged {
+        /// When.
+        time: SystemTime,
+        /// The former state.
+        from: String,
+        /// The state.
+        to: String,
+        /// Why it is not better.
+        reasons: Vec<String>,
+    },
+}
+
+/// A judged connect attempt.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    /// When.
+    pub time: SystemTime,
+    /// Where to.
+    pub address: IpAddr,
+    /// The port there.
+    pub port: u16,
+    /// The names that the address has.
+    pub results: Vec<Name>,
+    /// The transport.
+    pub protocol: Protocol,
+    /// What the rules say.
+    pub verdict: Verdict,
+    /// It was refused in fact.
+    pub blocked: bool,
+    /// Mode of the rule that says so.
+    pub mode: Mode,
+    /// The rule that says so.
+    pub rule: RuleName,
+    /// The rule that made it happen.
+    pub effective_rule: RuleName,
+    /// Version of the policy that judged.
+    pub policy_version: u64,
+    /// Process id.
+    pub pid: u32,
+    /// Process id of the parent.
+    pub ppid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Name of the thread.
+    pub comm: String,
+    /// Path of the executable, if known.
+    pub exe: Option<String>,
+    /// Path of the cgroup, if known.
+    pub cgroup: Option<String>,
+    /// Which hooks judged.
+    pub backend: Backend,
+}
+
+/// Who decided.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RuleName {
+    /// What must stay reachable.
+    Builtin,
+    /// No rule: the default of this policy, or of several that agree.
+    Default(Option<Arc<str>>),
+    /// The verdict for internal errors.
+    Error,
+    /// No rule matched, and no lookup preceded.
+    LiteralAddresses,
+    /// A rule.
+    Rule {
+        /// The policy that it stands in.
+        policy: Arc<str>,
+        /// Its name there.
+        name: Arc<str>,
+    },
+}
+
+impl RuleName {
+    /// The policy, if it is one policy's decision.
+    pub fn policy(&self) -> Option<&str> {
+        match self {
+            Self::Builtin | Self::Error | Self::LiteralAddresses => None,
+            Self::Default(policy) => policy.as_deref(),
+            Self::Rule { policy, name: _ } => Some(policy),
+        }
+    }
+
+    /// The rule as events name it, `None` for the default.
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::Builtin => Some("builtin"),
+            Self::Default(_) => None,
+            Self::Error => Some("error"),
+            Self::LiteralAddresses => Some("literalAddresses"),
+            Self::Rule { policy: _, name } => Some(name),
+        }
+    }
+}
+
+impl Connect {
+    /// The verdict is deny.
+    pub fn would_deny(&self) -> bool {
+        self.verdict == Verdict::Deny
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! One JSON object on one line: the keys are part of the interface.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use policy_schema::{Diagnostic, Mode, Protocol, Verdict};
+use serde::Serialize;
+use serde_json::ser::Formatter;
+
+use super::clock::Rfc3339;
+use super::escape::is_harmless;
+use super::{Backend, Connect, Event, RuleName};
+use crate::name::Name;
+
+/// Writes the event and ends the line.
+pub(super) fn write(event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Harmless);
+    Line::from(event).serialize(&mut serializer)?;
+    out.push(b'\n');
+    Ok(())
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all_fields = "camelCase")]
+enum Line<'a> {
+    EventsLost {
+        time: Rfc3339,
+        count: u64,
+    },
+    #[serde(rename = "NetTCPConnect")]
+    NetTcpConnect {
+        time: Rfc3339,
+        #[serde(rename = "dstIP")]
+        dst_ip: IpAddr,
+        dst_port: u16,
+        results: &'a [Name],
+        proto: Protocol,
+        verdict: Verdict,
+        would_deny: bool,
+        blocked: bool,
+        mode: Mode,
+        policy: Option<&'a str>,
+        rule: Option<&'a str>,
+        effective_policy: Option<&'a str>,
+        effective_rule: Option<&'a str>,
+        policy_version: u64,
+        pid: u32,
+        ppid: u32,
+        tid: u32,
+        uid: u32,
+        comm: &'a str,
+        exe: Option<&'a str>,
+        cgroup: Option<&'a str>,
+        backend: Backend,
+    },
+    PolicyRejected {
+        time: Rfc3339,
+        diagnostics: &'a [Diagnostic],
+    },
+    PolicyReloaded {
+        time: Rfc3339,
+        policy_version: u64,
+        added: &'a [String],
+        removed: &'a [String],
+        changed: &'a [String],
+    },
+    ProtectedAddress {
+        time: Rfc3339,
+        name: &'a Name,
+        address: IpAddr,
+        policy: Option<&'a str>,
+        rule: Option<&'a str>,
+    },
+    StatusChanged {
+        time: Rfc3339,
+        from: &'a str,
+        to: &'a str,
+        reasons: &'a [String],
+    },
+}
+
+impl<'a> From<&'a Event> for Line<'a> {
+    fn from(event: &'a Event) -> Self {
+        match event {
+            Event::EventsLost { time, count } => Self::EventsLost { time: Rfc3339(*time), count: *count },
+            Event::NetTcpConnect(connect) => connect.into(),
+            Event::PolicyRejected { time, diagnostics } => {
+                Self::PolicyRejected { time: Rfc3339(*time), diagnostics }
+            }
+            Event::PolicyReloaded { time, version, added, removed, changed } => Self::PolicyReloaded {
+                time: Rfc3339(*time),
+                policy_version: *version,
+                added,
+                removed,
+                changed,
+            },
+            Event::ProtectedAddress { time, name, address, rule } => Self::ProtectedAddress {
+                time: Rfc3339(*time),
+                name,
+                address: *address,
+                policy: rule.policy(),
+                rule: rule.rule(),
+            },
+            Event::StatusChanged { time, from, to, reasons } => {
+                Self::StatusChanged { time: Rfc3339(*time), from, to, reasons }
+            }
+        }
+    }
+}
+
+impl<'a> From<&'a Connect> for Line<'a> {
+    fn from(connect: &'a Connect) -> Self {
+        let Connect {
+            time,
+            address,
+            port,
+            results,
+            protocol,
+            verdict,
+            blocked,
+            mode,
+            rule,
+            effective_rule,
+            policy_version,
+            pid,
+            ppid,
+            tid,
+            uid,
+            comm,
+            exe,
+            cgroup,
+            backend,
+        } = connect;
+        Self::NetTcpConnect {
+            time: Rfc3339(*time),
+            dst_ip: *address,
+            dst_port: *port,
+            results,
+            proto: *protocol,
+            verdict: *verdict,
+            would_deny: connect.would_deny(),
+            blocked: *blocked,
+            mode: *mode,
+            policy: rule.policy(),
+            rule: RuleName::rule(rule),
+            effective_policy: effective_rule.policy(),
+            effective_rule: effective_rule.rule(),
+            policy_version: *policy_version,
+            pid: *pid,
+            ppid: *ppid,
+            tid: *tid,
+            uid: *uid,
+            comm,
+            exe: exe.as_deref(),
+            cgroup: cgroup.as_deref(),
+            backend: *backend,
+        }
+    }
+}
+
+/// Compact, and what is not harmless on a terminal is `\uXXXX`, which means the same to a parser.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(|character| !is_harmless(character)) {
+            let (before, from) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            let mut characters = from.chars();
+            let units = characters.next().map(|character| character.encode_utf16(&mut [0; 2]).to_vec());
+            for unit in units.unwrap_or_default() {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = characters.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}

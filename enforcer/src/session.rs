@@ -1,0 +1,344 @@
+//! What `run` and `exec` have in common: an engine with its policy, its sinks and its status.
+
+use crate::{
+    canary,
+    cgroups::{self, CgroupError},
+    engine::{Changes, Engine, EngineError},
+    kernel::{Backend, Kernel, KernelError, Place, Scope},
+    load::{self, LoadError, Loaded},
+    report::{Event, Sink},
+    resolvers,
+    status::{Status, Summary},
+};
+use enforcer_common::{
+    Address,
+    control::Counter,
+};
+use policy_schema::{Mode, PolicySet, TrustedResolvers};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
+
+/// What the command line says about a session.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Policy files and directories.
+    pub policies: Vec<PathBuf>,
+    /// Overrides the modes of the files.
+    pub mode: Option<Mode>,
+    /// `None` = lsm where it works, else cgroup.
+    pub backend: Option<Backend>,
+    /// Within which cgroup decisions are made.
+    pub scope: Option<PathBuf>,
+    /// Do not bind in the kernel.
+    pub no_binder: bool,
+}
+
+/// Why a session cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The cgroup hierarchy.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The policy files.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The hooks do not fire.
+    #[error("the policy cannot be enforced: {0}")]
+    NotLive(String),
+    /// The scope is no cgroup.
+    #[error("`{}` is no cgroup of the hierarchy mounted at `{}`", path.display(), root.display())]
+    Scope {
+        /// What was given.
+        path: PathBuf,
+        /// Where the hierarchy is.
+        root: PathBuf,
+    },
+}
+
+impl From<KernelError> for SessionError {
+    fn from(error: KernelError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+/// A running session.
+pub struct Session {
+    options: Options,
+    place: Place,
+    engine: Engine,
+    sinks: Vec<Sink>,
+    status: Status,
+    /// Files and directories that the policy depends on.
+    paths: Vec<PathBuf>,
+    events_lost: u64,
+    /// Why `lsm` was not taken, where it was tried.
+    lsm_refused: Option<String>,
+}
+
+impl Session {
+    /// Loads the policy, attaches the programs, and sends the first canary.
+    ///
+    /// # Errors
+    /// [`SessionError`]; nothing stays attached.
+    pub fn start(options: Options, sinks: Vec<Sink>, warn: impl Fn(&str)) -> Result<Self, SessionError> {
+        let Loaded { policy, warnings, paths } = load::load(&options.policies, options.mode)?;
+        for warning in warnings {
+            warn(&warning.render());
+        }
+        let policy = Arc::new(policy);
+        let place = place(&options)?;
+        let (engine, lsm_refused) = start_engine(&options, &place, &policy)?;
+        let mut session = Self {
+            options,
+            place,
+            engine,
+            sinks,
+            status: Status::NotEnforced(Vec::new()),
+            paths,
+            events_lost: 0,
+            lsm_refused,
+        };
+        session.check();
+        match &session.status {
+            Status::NotEnforced(reasons) => Err(SessionError::NotLive(reasons.join("; "))),
+            _ => Ok(session),
+        }
+    }
+
+    /// Reads the policy files again and puts them in force.
+    ///
+    /// # Errors
+    /// [`SessionError`]; the policy in force stays, and an event says so.
+    pub fn reload(&mut self) -> Result<Changes, SessionError> {
+        let loaded = load::load(&self.options.policies, self.options.mode);
+        let result = loaded.map_err(SessionError::from).and_then(|Loaded { policy, warnings: _, paths }| {
+            self.paths = paths;
+            self.put_in_force(Arc::new(policy))
+        });
+        if let Err(SessionError::Load(error)) = &result {
+            let diagnostics = error.diagnostics().to_vec();
+            self.emit(&Event::PolicyRejected { time: SystemTime::now(), diagnostics });
+        }
+        result
+    }
+
+    /// Puts a policy in force, and tells.
+    ///
+    /// # Errors
+    /// [`SessionError`]; the policy in force stays.
+    pub fn put_in_force(&mut self, policy: Arc<PolicySet>) -> Result<Changes, SessionError> {
+        let resolvers = trusted(&policy);
+        let changes = self.engine.reload(policy, resolvers)?;
+        let Changes { version, added, removed, changed } = changes.clone();
+        self.emit(&Event::PolicyReloaded { time: SystemTime::now(), version, added, removed, changed });
+        self.check();
+        Ok(changes)
+    }
+
+    /// Follows a change of the machine's resolvers.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn follow_resolvers(&mut self) -> Result<(), SessionError> {
+        let Some(policy) = self.engine.policy().map(|policy| Arc::clone(&policy.policy)) else { return Ok(()) };
+        Ok(self.engine.set_resolvers(trusted(&policy))?)
+    }
+
+    /// Sends a canary, and tells if the state has changed.
+    pub fn check(&mut self) {
+        let Some(policy) = self.engine.policy().cloned() else { return };
+        let canary = canary::send(self.engine.kernel(), self.place.scope.as_ref());
+        let unknown = policy.unknown_users.iter();
+        let mut missing: Vec<String> = unknown.map(|name| format!("this machine has no user `{name}`")).collect();
+        let counters = self.engine.counters().unwrap_or_default();
+        for (counter, what) in [
+            (Counter::BindingsFull, "addresses found no room in the kernel's map"),
+            (Counter::AnswersLost, "answers did not reach the daemon"),
+        ] {
+            match counters.get(&counter) {
+                Some(count) if *count > 0 => missing.push(format!("{count} {what}")),
+                _ => {}
+            }
+        }
+        let status = Status::of(policy.policy.mode(), canary, missing);
+        let old = std::mem::replace(&mut self.status, status);
+        if old != self.status {
+            let (from, to) = (old.word().to_owned(), self.status.word().to_owned());
+            let reasons = self.status.reasons().to_vec();
+            self.emit(&Event::StatusChanged { time: SystemTime::now(), from, to, reasons });
+        }
+    }
+
+    /// Reads what the programs have handed over. `see` is shown every event. Returns how many there were.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn read(&mut self, mut see: impl FnMut(&Event)) -> Result<usize, SessionError> {
+        let mut events = Vec::new();
+        let count = self.engine.read_events(|event| events.push(event))?;
+        for event in &events {
+            see(event);
+            self.emit(event);
+        }
+        self.flush();
+        Ok(count)
+    }
+
+    /// What is due by the passing of time.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn tick(&mut self) -> Result<(), SessionError> {
+        self.engine.tick()?;
+        let lost = self.engine.counters()?.get(&Counter::EventsLost).copied().unwrap_or(0);
+        if lost > self.events_lost {
+            self.emit(&Event::EventsLost { time: SystemTime::now(), count: lost - self.events_lost });
+            self.events_lost = lost;
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// The engine.
+    pub fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// How much is enforced.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Option<Arc<PolicySet>> {
+        self.engine.policy().map(|policy| Arc::clone(&policy.policy))
+    }
+
+    /// Files and directories that the policy depends on.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// What `status` tells.
+    pub fn summary(&self) -> Summary {
+        let (counts, addresses, overflow) = self.engine.counts();
+        let counters = self.engine.counters().unwrap_or_default();
+        let names = Counter::ALL.iter().map(|(counter, name)| {
+            ((*name).to_owned(), counters.get(counter).copied().unwrap_or_default())
+        });
+        let own = [
+            ("lateBinds", counts.late_binds),
+            ("undecoded", counts.undecoded),
+            ("nameless", counts.nameless),
+            ("turns", counts.turns),
+            ("sightingsOverflow", overflow),
+        ];
+        let policy = self.engine.policy();
+        Summary {
+            status: self.status.clone(),
+            backend: self.engine.kernel().backend().to_string(),
+            hooks: self.engine.kernel().hooks().to_vec(),
+            policy_version: policy.map_or(0, |policy| policy.version),
+            mode: policy.map_or(Mode::Audit, |policy| policy.policy.mode()),
+            rules: policy.map_or(0, |policy| policy.policy.rules().len()),
+            resolvers: self.engine.resolvers().iter().map(|a| std::net::IpAddr::from(*a).to_string()).collect(),
+            addresses,
+            counters: names.chain(own.map(|(name, count)| (name.to_owned(), count))).collect(),
+        }
+    }
+
+    /// What a person wants to read at the start: backend, hooks, status.
+    pub fn greeting(&self) -> Vec<String> {
+        let summary = self.summary();
+        let mut lines = vec![match &self.lsm_refused {
+            Some(reason) => format!("backend: {} (lsm does not work here: {reason})", summary.backend),
+            None => format!("backend: {}", summary.backend),
+        }];
+        lines.extend(summary.hooks.iter().map(|hook| format!("attached: {} at {}", hook.program, hook.to)));
+        lines.push(format!("trusted resolvers: {}", summary.resolvers.join(", ")));
+        lines.push(format!("policy: version {}, {} rules", summary.policy_version, summary.rules));
+        lines.push(format!("status: {}", self.status));
+        lines
+    }
+
+    fn emit(&mut self, event: &Event) {
+        self.sinks.retain_mut(|sink| match sink.write(event) {
+            Ok(()) => true,
+            Err(error) => {
+                // Enforcement goes on without the listener; the log says what is missing.
+                tracing::error!(%error, "events cannot be written any more");
+                false
+            }
+        });
+    }
+
+    fn flush(&mut self) {
+        self.sinks.retain_mut(|sink| sink.flush().is_ok());
+    }
+}
+
+/// `lsm` where it works, unless the backend is given.
+fn start_engine(
+    options: &Options,
+    place: &Place,
+    policy: &Arc<PolicySet>,
+) -> Result<(Engine, Option<String>), SessionError> {
+    let start = |backend| -> Result<Engine, SessionError> {
+        let kernel = Kernel::load(backend, place.clone())?;
+        Ok(Engine::start(kernel, place, Arc::clone(policy), trusted(policy))?)
+    };
+    if let Some(backend) = options.backend {
+        return Ok((start(backend)?, None));
+    }
+    match start(Backend::Lsm) {
+        Ok(engine) => match canary::send(engine.kernel(), place.scope.as_ref()) {
+            Ok(()) => Ok((engine, None)),
+            Err(reason) => {
+                drop(engine);
+                Ok((start(Backend::Cgroup)?, Some(reason)))
+            }
+        },
+        Err(SessionError::Engine(EngineError::Kernel(error))) if error.is_refusal() => {
+            Ok((start(Backend::Cgroup)?, Some(error.to_string())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn place(options: &Options) -> Result<Place, SessionError> {
+    let root = cgroups::mount_point()?;
+    let scope = match &options.scope {
+        None => None,
+        Some(path) => {
+            let outside = || SessionError::Scope { path: path.clone(), root: root.clone() };
+            // Either a directory of the hierarchy, or a path below its root.
+            let directory = if path.starts_with(&root) {
+                path.clone()
+            } else {
+                root.join(path.strip_prefix("/").unwrap_or(path))
+            };
+            let directory = directory.canonicalize().map_err(|_| outside())?;
+            let below = directory.strip_prefix(&root).map_err(|_| outside())?;
+            if !directory.join("cgroup.procs").exists() {
+                return Err(outside());
+            }
+            let level = cgroups::level_of(&below.to_string_lossy());
+            (level > 0).then_some(Scope { id: cgroups::id_of(&directory)?, path: directory, level })
+        }
+    };
+    Ok(Place { root, scope, no_binder: options.no_binder })
+}
+
+/// The resolvers whose answers may allow.
+fn trusted(policy: &PolicySet) -> Vec<Address> {
+    let mut addresses: Vec<Address> = match &policy.dns().trusted_resolvers {
+        TrustedResolvers::Auto => resolvers::auto().into_iter().map(Address::from).collect(),
+        TrustedResolvers::Listed(listed) => listed.iter().map(|resolver| resolver.address.into()).collect(),
+    };
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
