@@ -90,7 +90,9 @@ pub struct Scratch {
     /// Hash of the name whose records count: the question, then each CNAME target.
     chain_hash: u64,
     unrelated: u32,
-    reserved: u32,
+    /// Which addresses are bound: those of the chain (0), or [`UNRELATED`] ones.
+    pass: u16,
+    reserved: u16,
     hit: Vector,
     hit_except: Vector,
     sighting: Sighting,
@@ -166,6 +168,7 @@ impl Scratch {
             hash: 0,
             chain_hash: 0,
             unrelated: 0,
+            pass: 0,
             reserved: 0,
             hit: Vector::EMPTY,
             hit_except: Vector::EMPTY,

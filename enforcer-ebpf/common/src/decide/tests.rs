@@ -621,11 +621,12 @@ fn naive(default: Defaults, rules: &[Rule], world: &World) -> Decision {
 
     let matches = |class: u16, rule: &Rule| {
         let to_name = learned().any(|known| known.any.contains(&class) && (rule.deny || known.expiry >= NOW))
-            && (!rule.all_sightings || learned().all(|known| known.every.contains(&class)))
+            && (!rule.all_sightings
+                || learned().all(|known| known.every.contains(&class) || (rule.deny && known.expiry < NOW)))
             && !world.cidr.as_ref().is_some_and(|(_, except)| except.contains(&class));
         let to_cidr = world.cidr.as_ref().is_some_and(|(to, _)| to.contains(&class))
             && !world.cidr.as_ref().is_some_and(|(_, except)| except.contains(&class))
-            && !learned().any(|known| known.except.contains(&class));
+            && !learned().any(|known| known.except.contains(&class) && (!rule.deny || known.expiry >= NOW));
         let to = if builtin {
             rule.deny && to_cidr
         } else {

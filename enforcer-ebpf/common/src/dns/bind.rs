@@ -11,7 +11,7 @@ impl Scratch {
     pub fn bind<S: Slot>(&mut self, slot: &S, now: u64) -> bool {
         let Some(meta) = Meta::of(slot) else { return false };
         let trusted = self.record.header.trusted != 0;
-        let (mut denied, mut says) = (0, 0);
+        let (mut denied, mut denies_any, mut says) = (0, 0, 0);
         for word in Vector::words() {
             let Some(classes) = ClassWord::of(slot, word) else { return false };
             let denies = classes.bits(ClassVector::Deny);
@@ -26,12 +26,26 @@ impl Scratch {
             self.binding.all.0[word] = all;
             self.binding.except.0[word] = except;
             denied |= any & denies & classes.bits(ClassVector::Enforced);
+            denies_any |= any & denies;
             says |= any | except;
         }
         // While some rule asks for all sightings, or for addresses without any, every answer counts.
         if says != 0 || meta.binds_everything() {
+            self.pass = 0;
             let hold = meta.hold_allow();
             S::Loop::repeat(self.address_count, &mut Bind { scratch: &mut *self, slot, now: &now, hold: &hold });
+        }
+        if denies_any != 0 && self.unrelated != 0 {
+            // Some callers of resolvers do not look at owners: a denied question denies these addresses too, and says
+            // nothing else about them.
+            for word in Vector::words() {
+                let denies = ClassWord::of(slot, word).map_or(0, |classes| classes.bits(ClassVector::Deny));
+                self.binding.any.0[word] &= denies;
+                self.binding.all.0[word] = u64::MAX;
+                self.binding.except.0[word] = 0;
+            }
+            self.pass = UNRELATED;
+            S::Loop::repeat(self.address_count, &mut Bind { scratch: &mut *self, slot, now: &now, hold: &0 });
         }
         denied != 0
     }
@@ -45,22 +59,25 @@ struct Bind<'a, S> {
 }
 
 impl<S: Slot> Step for Bind<'_, S> {
-    /// Binds one address.
+    /// Binds one address, if it is for this pass.
     #[inline(always)]
     fn step(&mut self, index: u32) -> ControlFlow<()> {
         let scratch = &mut *self.scratch;
         let place = scratch.addresses[masked::<255>(u64::from(index))];
+        if place & UNRELATED != scratch.pass {
+            return ControlFlow::Continue(());
+        }
         let data = u32::from(place & OFFSET);
         let address = address(scratch, data, place & V6 != 0);
         let ttl = scratch.u32(data - 6);
         let ttl = lifetime(ttl);
         // An untrusted answer is nothing that an allow rule could lean on, nor the lookup that an address needs.
         let life = if ttl > *self.hold { ttl } else { *self.hold };
-        scratch.binding.expiry = if scratch.record.header.trusted != 0 { *self.now + life } else { 0 };
+        let believed = scratch.record.header.trusted != 0 && scratch.pass == 0;
+        scratch.binding.expiry = if believed { *self.now + life } else { 0 };
         scratch.address = address;
-        let unrelated = place & UNRELATED != 0;
-        let bound = if unrelated || address.is_special_use() {
-            let may = if unrelated { None } else { self.slot.cidr(&scratch.address) };
+        let bound = if address.is_special_use() {
+            let may = self.slot.cidr(&scratch.address);
             // The sighting is kept for the next address; only this one loses its allow bits.
             for word in Vector::words() {
                 let denies = ClassWord::of(self.slot, word).map_or(0, |classes| classes.bits(ClassVector::Deny));

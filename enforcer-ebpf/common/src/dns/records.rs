@@ -39,7 +39,6 @@ impl Scratch {
                 if length != if kind == A { 4 } else { 16 } {
                     return None;
                 }
-                // Some resolvers' callers do not look at owners, so a denied question denies these addresses too.
                 let v6 = if kind == AAAA { V6 } else { 0 };
                 self.remember(data as u16 | v6 | if unrelated { UNRELATED } else { 0 })?;
             } else if !unrelated {

@@ -269,11 +269,11 @@ fn owners_are_compared_whatever_their_case_and_compression() {
         .address(&wire("other.test"), "192.0.2.9")
         .address(QUESTION, "192.0.2.10");
     let outcome = host.reads(&message.0, true);
-    assert_eq!(outcome, Outcome { parsed: true, denied: true, bound: 8, unbound: 0, unrelated: 2 });
+    assert_eq!(outcome, Outcome { parsed: true, denied: true, bound: 10, unbound: 0, unrelated: 2 });
     for n in [1, 2, 3, 4, 5, 6, 8, 10] {
         assert_eq!(host.any(&format!("192.0.2.{n}")), [0], "{n}");
     }
-    assert!(!host.is_bound("192.0.2.7") && !host.is_bound("192.0.2.9"));
+    assert!([7, 9].iter().all(|n| host.binding(&format!("192.0.2.{n}")).expiry == 0));
 }
 
 #[test]
@@ -357,8 +357,8 @@ fn an_exception_weakens_a_deny_by_a_trusted_question_and_an_allow_by_any_member(
 }
 
 #[test]
-fn records_of_other_names_are_counted_and_not_bound() {
-    let host = host(&[deny(&["a.test"]), allow(&["other.test"])]);
+fn records_of_other_names_are_counted_and_can_be_denied_only() {
+    let host = host(&[deny(&["a.test"]), allow(&["other.test"]), allow(&["a.test"])]);
     let message = Answer::to("a.test")
         .address(&wire("other.test"), Y)
         .cname(&wire("other.test"), &wire("a.test"))
@@ -367,7 +367,17 @@ fn records_of_other_names_are_counted_and_not_bound() {
         .record(QUESTION, 1, 3, 60, &[192, 0, 2, 9])
         .address(QUESTION, X);
     let outcome = host.reads(&message.0, true);
-    assert_eq!(outcome, Outcome { parsed: true, denied: true, bound: 1, unbound: 0, unrelated: 2 });
+    assert_eq!(outcome, Outcome { parsed: true, denied: true, bound: 2, unbound: 0, unrelated: 2 });
+    assert_eq!(host.any(X), [0, 2]);
+    assert_eq!(host.any(Y), [0]);
+    assert_eq!((host.binding(Y).all, host.binding(Y).expiry), (Vector::FULL, 0));
+}
+
+#[test]
+fn records_of_other_names_in_an_answer_that_is_not_denied_are_not_bound() {
+    let host = host(&[allow(&["a.test", "other.test"])]);
+    let message = Answer::to("a.test").address(&wire("other.test"), Y).address(QUESTION, X);
+    assert_eq!(host.reads(&message.0, true).bound, 1);
     assert_eq!(host.fresh.borrow().keys().copied().collect::<Vec<_>>(), [to(X)]);
 }
 
@@ -379,7 +389,7 @@ fn the_name_before_a_cname_no_longer_counts() {
         .address(QUESTION, X)
         .address(&wire("b.test"), Y);
     assert_eq!(host.reads(&message.0, true).unrelated, 1);
-    assert!(!host.is_bound(X) && host.is_bound(Y));
+    assert_eq!((host.binding(X).expiry, host.binding(Y).expiry > 0), (0, true));
 }
 
 #[test]
@@ -429,7 +439,8 @@ fn a_binding_lives_as_long_as_its_ttl_or_the_hold() {
         // RFC 2181 section 8: the top bit means zero.
         (0x8000_0000, HOLD),
         (0xffff_ffff, HOLD),
-        (0x7fff_ffff, 0x7fff_ffff * SECOND),
+        // Nothing is believed for longer than a week.
+        (0x7fff_ffff, 604_800 * SECOND),
     ] {
         let host = host(&[allow(&["a.test"])]);
         host.reads(&Answer::to("a.test").address_for(QUESTION, X, ttl).0, true);
@@ -837,18 +848,21 @@ fn naive(
 ) -> Outcome {
     let question = labels(&message.queries[0].name);
     let mut chain = vec![question.clone()];
-    let mut addresses = Vec::new();
+    let (mut addresses, mut others) = (Vec::new(), Vec::new());
     let mut outcome = Outcome { parsed: true, ..Outcome::default() };
     for record in &message.answers {
         let related = labels(&record.name) == chain[chain.len() - 1];
         match &record.data {
-            RData::A(_) | RData::AAAA(_) | RData::CNAME(_) if !related => outcome.unrelated += 1,
+            RData::A(A(v4)) if !related => others.push(IpAddr::V4(*v4)),
+            RData::AAAA(AAAA(v6)) if !related => others.push(v6.to_canonical()),
+            RData::CNAME(_) if !related => outcome.unrelated += 1,
             RData::A(A(v4)) => addresses.push((IpAddr::V4(*v4), record.ttl)),
             RData::AAAA(AAAA(v6)) => addresses.push((v6.to_canonical(), record.ttl)),
             RData::CNAME(CNAME(target)) => chain.push(labels(target)),
             _ => {}
         }
     }
+    outcome.unrelated += others.len() as u32;
     let (mut any, mut not_all, mut except) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (class, rule) in (0..).zip(rules) {
         let says = |name: &Vec<Vec<u8>>| is_in(rule.names, name) && !is_in(rule.except, name);
@@ -878,12 +892,17 @@ fn naive(
             let rule = &rules[usize::from(*class)];
             rule.deny || !special || rule.may_resolve.iter().any(|may| may.parse() == Ok(address))
         });
-        let ttl = if ttl > i32::MAX as u32 { 0 } else { u64::from(ttl) * SECOND };
+        let ttl = if ttl > i32::MAX as u32 { 0 } else { u64::from(ttl.min(604_800)) * SECOND };
         let known = known.entry(address).or_default();
         known.any.extend(learned);
         known.not_all.extend(&not_all);
         known.except.extend(&except);
-        known.expiry = known.expiry.max(NOW + ttl.max(HOLD));
+        known.expiry = known.expiry.max(if trusted { NOW + ttl.max(HOLD) } else { 0 });
+        outcome.bound += 1;
+    }
+    let denies: Vec<u16> = any.into_iter().filter(|class| rules[usize::from(*class)].deny).collect();
+    for address in others.into_iter().filter(|_| !denies.is_empty()) {
+        known.entry(address).or_default().any.extend(&denies);
         outcome.bound += 1;
     }
     outcome
