@@ -13,7 +13,8 @@ use aya_ebpf::{
 use enforcer_common::{
     Address, Binding, CgroupSubjects, CidrEntry, FRESH_ENTRIES, Lookup, Vector,
     control::{CONTROLS, Control},
-    decide::{BindingPart, CidrPart, Error},
+    bound::masked,
+    decide::{BindingPart, CidrPart, Error, live_word},
     dns::{Scratch, Slot},
     image::Buckets,
     vector::WORDS,
@@ -219,10 +220,9 @@ impl Lookup for PolicySlot {
     }
 
     #[inline(always)]
-    fn binding_word(binding: Option<&Binding>, part: BindingPart, word: usize) -> u64 {
-        let absent = if matches!(part, BindingPart::All) { u64::MAX } else { 0 };
+    fn binding_word(binding: Option<&Binding>, part: BindingPart, word: usize, now: u64, denies: u64) -> u64 {
         let binding = binding.map_or(core::ptr::null(), core::ptr::from_ref);
-        peek_binding(binding, (part as usize * WORDS + word) as u64, absent)
+        peek_binding(binding, part as u64, word as u64, now, denies)
     }
 }
 
@@ -263,27 +263,33 @@ fn some(done: u64) -> Option<()> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn peek_vector(vector: *const Vector, word: u64) -> u64 {
-    peek::<{ size_of::<Vector>() }>(vector.cast(), word, 0)
+    peek::<{ size_of::<Vector>() }>(vector.cast(), word)
 }
 
 /// Word `word` of a CIDR entry, 0 without one.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn peek_cidr(cidr: *const CidrEntry, word: u64) -> u64 {
-    peek::<{ size_of::<CidrEntry>() }>(cidr.cast(), word, 0)
+    peek::<{ size_of::<CidrEntry>() }>(cidr.cast(), word)
 }
 
-/// Word `word` of a binding, `absent` without one.
+/// Word `word` of a part of a binding, or of the identity without one.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn peek_binding(binding: *const Binding, word: u64, absent: u64) -> u64 {
-    peek::<{ size_of::<Binding>() }>(binding.cast(), word, absent)
+extern "C" fn peek_binding(binding: *const Binding, part: u64, word: u64, now: u64, denies: u64) -> u64 {
+    let part = BindingPart::of(part);
+    // SAFETY: the verifier checks that a pointer that is not null has a whole `Binding` behind it.
+    match unsafe { binding.as_ref() } {
+        Some(binding) => live_word(binding, part, masked::<7>(word), now, denies),
+        None if matches!(part, BindingPart::All) => u64::MAX,
+        None => 0,
+    }
 }
 
 #[inline(always)]
-fn peek<const SIZE: usize>(words: *const u64, word: u64, absent: u64) -> u64 {
+fn peek<const SIZE: usize>(words: *const u64, word: u64) -> u64 {
     if words.is_null() || word >= (SIZE / 8) as u64 {
-        return absent;
+        return 0;
     }
     // SAFETY: the pointer is to a map value of `SIZE` bytes, and the index was checked.
     unsafe { words.add(word as usize).read_volatile() }

@@ -389,7 +389,11 @@ pub(crate) fn start_error(command: &Command) -> impl FnOnce(std::io::Error) -> H
 }
 
 /// Another executable of the workspace: the test executable is in `target/PROFILE/deps`, they are in `target/PROFILE`.
-pub(crate) fn sibling(name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+///
+/// When it is not there.
+pub fn sibling(name: &str) -> Result<PathBuf> {
     let here = env::current_exe().map_err(HarnessError::system("find the own executable"))?;
     let found =
         here.ancestors().skip(1).take(2).map(|directory| directory.join(name)).find(|path| path.exists());

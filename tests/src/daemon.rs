@@ -2,6 +2,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
@@ -246,6 +247,70 @@ impl Daemon {
         })
     }
 
+    /// How many events there are, for [`Daemon::wait_for_event_since`].
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or has a line that is not JSON.
+    pub fn mark(&self) -> Result<usize> {
+        Ok(self.events()?.len())
+    }
+
+    /// The first event since a mark that `wanted` is true of.
+    ///
+    /// # Errors
+    ///
+    /// When there is none within `timeout`; the error shows the events since the mark.
+    pub fn wait_for_event_since(
+        &self,
+        mark: usize,
+        timeout: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let found = wait_for(timeout, || match self.events() {
+            Ok(events) => events.into_iter().skip(mark).find(|event| wanted(event)).map(Ok),
+            Err(error) => Some(Err(error)),
+        });
+        found.unwrap_or_else(|| {
+            let events: Vec<String> = self.events()?.iter().skip(mark).map(Value::to_string).collect();
+            let detail = format!("{} events: {}", events.len(), events.join("\n"));
+            Err(HarnessError::Timeout { what: "the event".to_owned(), timeout, detail })
+        })
+    }
+
+    /// The first event since a mark about a connect to an address.
+    ///
+    /// # Errors
+    ///
+    /// When there is none within 20 seconds.
+    pub fn connect_event(&self, mark: usize, address: SocketAddr) -> Result<Value> {
+        // Events have addresses as people know them: not mapped.
+        let ip = address.ip().to_canonical().to_string();
+        self.wait_for_event_since(mark, Duration::from_secs(20), |event| {
+            event["event"] == "NetTCPConnect" && event["dstIP"] == *ip && event["dstPort"] == address.port()
+        })
+    }
+
+    /// What `enforcer status --format json` says.
+    ///
+    /// # Errors
+    ///
+    /// When it says nothing that is JSON.
+    pub fn status(&self) -> Result<Value> {
+        let outcome = self.ask(&["status", "--format", "json"])?;
+        serde_json::from_str(&outcome.stdout)
+            .map_err(|_| HarnessError::Unexpected { what: "the status", text: format!("{outcome:?}") })
+    }
+
+    /// One of the counters of the status; 0 if it has none of the name.
+    ///
+    /// # Errors
+    ///
+    /// When the status cannot be had.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        Ok(self.status()?["counters"][name].as_u64().unwrap_or(0))
+    }
+
     /// What it has written to standard error.
     ///
     /// # Errors
@@ -386,7 +451,11 @@ impl EventFile {
 }
 
 /// The program under test: `ENFORCER_BIN`, else the one beside the test executable.
-fn enforcer() -> Result<PathBuf> {
+///
+/// # Errors
+///
+/// When there is none.
+pub fn enforcer() -> Result<PathBuf> {
     match env::var_os("ENFORCER_BIN") {
         Some(path) => Ok(path.into()),
         None => sibling("enforcer"),

@@ -23,8 +23,8 @@ pub mod vm;
 mod wait;
 
 pub use cgroup::Cgroup;
-pub use client::{Attempt, Client, Outcome, Running};
-pub use daemon::{Daemon, DaemonBuilder, Failure};
+pub use client::{Attempt, Client, Outcome, Running, sibling};
+pub use daemon::{Daemon, DaemonBuilder, Failure, enforcer};
 pub use dnsmasq::{Dnsmasq, DnsmasqBuilder};
 pub use error::HarnessError;
 pub use lab::Lab;

@@ -88,6 +88,15 @@ impl Machine {
         if self.guest { &[Backend::Lsm, Backend::Cgroup] } else { &[Backend::Cgroup] }
     }
 
+    /// Runs a test once with each of the backends, and says with which one it is.
+    pub fn each_backend(test: impl Fn(Backend)) {
+        for &backend in Self::current().backends() {
+            // Shown where the test fails.
+            eprintln!("--- backend {backend}");
+            test(backend);
+        }
+    }
+
     /// The cgroup that a policy is enforced in, for the daemon's `--cgroup`: the whole guest, or on a machine that
     /// others use no more than the test's own cgroup.
     pub fn scope<'cgroup>(&self, own: &'cgroup Cgroup) -> Option<&'cgroup Cgroup> {

@@ -121,11 +121,23 @@ pub trait Lookup {
     fn is_resolver(&self, address: &Address) -> bool;
     /// Word `word` of a vector, 0 if there is none. The kernel programs do the null check of this and the next two in a
     /// function that the verifier looks at once, instead of walking every combination of what is there and what is not.
-    fn vector_word(vector: Option<&Vector>, word: usize) -> u64;
+    #[inline(always)]
+    fn vector_word(vector: Option<&Vector>, word: usize) -> u64 {
+        vector.map_or(0, |vector| vector.0[word])
+    }
     /// Words `word` of what a CIDR entry says: `to` and `except`.
-    fn cidr_word(cidr: Option<&CidrEntry>, part: CidrPart, word: usize) -> u64;
-    /// One word of a binding, or what [`Binding::IDENTITY`] has there.
-    fn binding_word(binding: Option<&Binding>, part: BindingPart, word: usize) -> u64;
+    #[inline(always)]
+    fn cidr_word(cidr: Option<&CidrEntry>, part: CidrPart, word: usize) -> u64 {
+        cidr.map_or(0, |cidr| match part {
+            CidrPart::To => cidr.to.0[word],
+            CidrPart::Except => cidr.except.0[word],
+        })
+    }
+    /// [`live_word`] of a binding, or of [`Binding::IDENTITY`].
+    #[inline(always)]
+    fn binding_word(binding: Option<&Binding>, part: BindingPart, word: usize, now: u64, denies: u64) -> u64 {
+        live_word(binding.unwrap_or(&Binding::IDENTITY), part, word, now, denies)
+    }
 }
 
 /// A vector of a [`CidrEntry`], by its place.
@@ -137,7 +149,7 @@ pub enum CidrPart {
     Except = 1,
 }
 
-/// A vector of a [`Binding`], by its place, and the expiry behind them.
+/// A part of a [`Binding`].
 #[derive(Clone, Copy, Debug)]
 pub enum BindingPart {
     /// [`Binding::any`]
@@ -146,8 +158,34 @@ pub enum BindingPart {
     All = 1,
     /// [`Binding::except`]
     Except = 2,
-    /// [`Binding::expiry`], which has one word only.
+    /// [`Binding::expiry`], the same for every word.
     Expiry = 3,
+}
+
+impl BindingPart {
+    /// The part with this number; any other number is the expiry.
+    #[inline(always)]
+    pub fn of(number: u64) -> Self {
+        match number {
+            0 => Self::Any,
+            1 => Self::All,
+            2 => Self::Except,
+            _ => Self::Expiry,
+        }
+    }
+}
+
+/// One word of a binding, as far as it counts at `now`; `denies` is that word of the deny rules. What has expired can still
+/// deny, and no longer allow: neither by itself nor by sparing a deny.
+#[inline(always)]
+pub fn live_word(binding: &Binding, part: BindingPart, word: usize, now: u64, denies: u64) -> u64 {
+    let expired = binding.expiry < now;
+    match part {
+        BindingPart::Any => binding.any.0[word] & if expired { denies } else { u64::MAX },
+        BindingPart::All => binding.all.0[word] | if expired { denies } else { 0 },
+        BindingPart::Except => binding.except.0[word] & if expired { !denies } else { u64::MAX },
+        BindingPart::Expiry => binding.expiry,
+    }
 }
 
 /// Why no decision could be made.
@@ -284,13 +322,11 @@ impl<L: Lookup> Step for Words<'_, L> {
         let denies = classes.bits(ClassVector::Deny);
         let (mut any_names, mut all_names, mut except_names) = (0, u64::MAX, 0);
         for binding in [self.fresh, self.older, self.truth] {
-            let expiry = L::binding_word(binding, BindingPart::Expiry, 0);
-            self.expiries |= expiry;
-            // What has expired can still deny, and no longer allow: neither by itself nor by sparing a deny.
-            let (allows, spares) = if expiry < self.now { (denies, !denies) } else { (u64::MAX, u64::MAX) };
-            any_names |= L::binding_word(binding, BindingPart::Any, word) & allows;
-            all_names &= L::binding_word(binding, BindingPart::All, word) | !spares;
-            except_names |= L::binding_word(binding, BindingPart::Except, word) & spares;
+            let part = |part| L::binding_word(binding, part, word, self.now, denies);
+            self.expiries |= part(BindingPart::Expiry);
+            any_names |= part(BindingPart::Any);
+            all_names &= part(BindingPart::All);
+            except_names |= part(BindingPart::Except);
         }
         let cidrs = L::cidr_word(self.cidr, CidrPart::To, word);
         let except_cidrs = L::cidr_word(self.cidr, CidrPart::Except, word);

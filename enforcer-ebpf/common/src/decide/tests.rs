@@ -56,24 +56,6 @@ impl Lookup for Host {
     fn is_resolver(&self, address: &Address) -> bool {
         self.resolvers.contains(address)
     }
-    fn vector_word(vector: Option<&Vector>, word: usize) -> u64 {
-        vector.map_or(0, |vector| vector.0[word])
-    }
-    fn cidr_word(cidr: Option<&CidrEntry>, part: CidrPart, word: usize) -> u64 {
-        cidr.map_or(0, |cidr| match part {
-            CidrPart::To => cidr.to.0[word],
-            CidrPart::Except => cidr.except.0[word],
-        })
-    }
-    fn binding_word(binding: Option<&Binding>, part: BindingPart, word: usize) -> u64 {
-        let binding = binding.unwrap_or(&Binding::IDENTITY);
-        match part {
-            BindingPart::Any => binding.any.0[word],
-            BindingPart::All => binding.all.0[word],
-            BindingPart::Except => binding.except.0[word],
-            BindingPart::Expiry => binding.expiry,
-        }
-    }
 }
 
 /// One rule, as the compiler would hand it over; its class is its place in the list.

@@ -1,0 +1,24 @@
+//! The daemon in a running kernel, seen from the programs that it confines: each property is looked at before the
+//! daemon is there, while it is, and after it has gone.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the helpers of a test may stop at the first surprise as the test itself may"
+)]
+
+mod bad_input;
+mod dangerous_answers;
+mod defaults;
+mod events;
+mod examples;
+mod exec;
+mod first_connect;
+mod names;
+mod reload;
+mod rules;
+mod scenario;
+mod status;
+mod trial;
