@@ -90,7 +90,7 @@ impl NameTable {
     pub fn adopt(&mut self, fresh: &[(Address, Binding)], policy: &Compiled, now: u64) -> usize {
         let mut adopted = 0;
         for (address, binding) in fresh {
-            let known = self.binding(address, policy, now).unwrap_or(Binding::IDENTITY);
+            let known = self.sighted(address, policy, now);
             if binding.any.without(&known.any).is_empty() {
                 continue;
             }
@@ -158,6 +158,19 @@ impl NameTable {
     }
 
     fn binding(&self, address: &Address, policy: &Compiled, now: u64) -> Option<Binding> {
+        let mut binding = self.sighted(address, policy, now);
+        if let Some(nameless) = self.nameless.get(address).filter(|binding| binding.expiry > now) {
+            binding.any.union(&nameless.any);
+            binding.all.intersect(&nameless.all);
+            binding.except.union(&nameless.except);
+            binding.expiry = binding.expiry.max(nameless.expiry);
+        }
+        let says = !binding.any.is_empty() || !binding.except.is_empty();
+        (binding.expiry > 0 && (says || policy.binds_everything())).then_some(binding)
+    }
+
+    /// What the live sightings of an address say.
+    fn sighted(&self, address: &Address, policy: &Compiled, now: u64) -> Binding {
         let mut binding = Binding::IDENTITY;
         let allowed = if address.is_special_use() { policy.may_resolve(address) } else { Vector::FULL };
         for sighting in self.addresses.get(address).map_or(&[][..], Vec::as_slice) {
@@ -183,14 +196,7 @@ impl NameTable {
             all.union(&over);
             binding.all.intersect(&all);
         }
-        if let Some(nameless) = self.nameless.get(address).filter(|binding| binding.expiry > now) {
-            binding.any.union(&nameless.any);
-            binding.all.intersect(&nameless.all);
-            binding.except.union(&nameless.except);
-            binding.expiry = binding.expiry.max(nameless.expiry);
-        }
-        let says = !binding.any.is_empty() || !binding.except.is_empty();
-        (binding.expiry > 0 && (says || policy.binds_everything())).then_some(binding)
+        binding
     }
 }
 

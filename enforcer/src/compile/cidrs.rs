@@ -30,6 +30,9 @@ impl Prefix {
     }
 }
 
+/// Every IPv4 address, in mapped form.
+const V4: Prefix = Prefix { address: Address::from_v4([0; 4]), length: 96 };
+
 /// Every prefix of the policy. The kernel finds only the longest, so each has its ancestors folded in.
 pub(super) fn fold(policy: &PolicySet) -> BTreeMap<Prefix, CidrEntry> {
     let mut entries: BTreeMap<Prefix, CidrEntry> = BTreeMap::new();
@@ -43,13 +46,18 @@ pub(super) fn fold(policy: &PolicySet) -> BTreeMap<Prefix, CidrEntry> {
         add(rule.except_cidrs(), |entry| &mut entry.except);
         add(rule.may_resolve_to(), |entry| &mut entry.may_resolve);
     }
+    if entries.keys().any(|prefix| prefix.length < V4.length && prefix.holds(&V4.address)) {
+        // `::/0` does not mean IPv4, whose mapped form lies in it.
+        entries.entry(V4).or_default();
+    }
     // In this order the prefixes that hold one another form a stack.
     let mut around: Vec<(Prefix, CidrEntry)> = Vec::new();
     for (prefix, entry) in &mut entries {
         while around.last().is_some_and(|(outer, _)| !outer.holds(&prefix.address)) {
             around.pop();
         }
-        if let Some((_, outer)) = around.last() {
+        let v4 = prefix.length >= V4.length && V4.holds(&prefix.address);
+        if let Some((_, outer)) = around.last().filter(|(outer, _)| !v4 || outer.length >= V4.length) {
             entry.to.union(&outer.to);
             entry.except.union(&outer.except);
             entry.may_resolve.union(&outer.may_resolve);

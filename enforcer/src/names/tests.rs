@@ -1,0 +1,148 @@
+use super::*;
+use policy_schema::{NoLists, Policy, PolicySet, Source};
+
+const SECOND: u64 = 1_000_000_000;
+const NOW: u64 = 1_000 * SECOND;
+const X: &str = "203.0.113.7";
+
+fn policy(version: u64, rules: &str) -> Compiled {
+    let text = format!("version: 1\nname: p\nhold: {{ deny: 100s, allow: 10s }}\nrules:\n{rules}");
+    let (policy, _) = Policy::parse(&Source { path: "p.yaml".into(), text }, &NoLists).unwrap();
+    let (set, _) = PolicySet::new(vec![policy], None).unwrap();
+    Compiled::new(version, Arc::new(set), [version; 8], |_| None).unwrap()
+}
+
+const DENY: &str = "  - { name: bad, action: deny, to: { names: [\"*.evil.example\"] } }\n";
+const ALLOW: &str = "  - { name: fine, action: allow, to: { names: [\"good.example\"] } }\n";
+const GLOB: &str = "  - { name: glob, action: deny, to: { names: [\"ads-*.example\"] } }\n";
+
+fn address(text: &str) -> Address {
+    text.parse::<std::net::IpAddr>().unwrap().into()
+}
+
+fn answer(chain: &[&str], to: &str, ttl: u32, time: u64) -> Answer {
+    let chain: Vec<Name> = chain.iter().map(|name| Name::from_policy(name)).collect();
+    Answer {
+        time,
+        server: Address::default(),
+        client_port: 0,
+        trusted: true,
+        unparsed_by_kernel: false,
+        cgroup: 0,
+        question: chain[0].clone(),
+        chain,
+        addresses: vec![(address(to), ttl)],
+        unrelated: 0,
+        complete: true,
+    }
+}
+
+fn rules(binding: Option<&Binding>) -> Vec<u16> {
+    binding.map(|binding| binding.any.classes().collect()).unwrap_or_default()
+}
+
+#[test]
+fn names_come_nearest_to_the_question_first_and_once() {
+    let policy = policy(1, DENY);
+    let mut table = NameTable::default();
+    table.record(&answer(&["www.example", "cdn.example"], X, 60, NOW), &policy);
+    table.record(&answer(&["shop.example", "cdn.example"], X, 60, NOW), &policy);
+    let names: Vec<String> = table.names(&address(X)).iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["www.example", "shop.example", "cdn.example"]);
+    assert!(table.names(&address("203.0.113.8")).is_empty());
+}
+
+#[test]
+fn allow_and_deny_bits_end_with_their_own_hold() {
+    let policy = policy(1, &format!("{DENY}{ALLOW}"));
+    let mut table = NameTable::default();
+    table.record(&answer(&["good.example", "x.evil.example"], X, 1, NOW), &policy);
+    for (age, expected) in [(0, vec![0, 1]), (9, vec![0, 1]), (11, vec![0]), (99, vec![0]), (101, vec![])] {
+        let truth = table.truth(&policy, NOW + age * SECOND);
+        assert_eq!(rules(truth.get(&address(X))), expected, "{age} s");
+    }
+}
+
+#[test]
+fn a_later_answer_prolongs_and_never_shortens() {
+    let policy = policy(1, ALLOW);
+    let mut table = NameTable::default();
+    table.record(&answer(&["good.example"], X, 300, NOW), &policy);
+    table.record(&answer(&["good.example"], X, 1, NOW + SECOND), &policy);
+    assert_eq!(rules(table.truth(&policy, NOW + 299 * SECOND).get(&address(X))), [0]);
+    assert!(table.truth(&policy, NOW + 302 * SECOND).is_empty());
+}
+
+#[test]
+fn what_is_over_is_forgotten_and_the_next_change_is_known() {
+    let policy = policy(1, &format!("{DENY}{ALLOW}"));
+    let mut table = NameTable::default();
+    table.record(&answer(&["good.example"], X, 20, NOW), &policy);
+    assert_eq!(table.next_change(&policy, NOW), Some(NOW + 20 * SECOND));
+    assert_eq!(table.next_change(&policy, NOW + 20 * SECOND), Some(NOW + 100 * SECOND));
+    assert!(!table.expire(&policy, NOW + 99 * SECOND));
+    assert!(table.expire(&policy, NOW + 100 * SECOND));
+    assert_eq!(table.size(), (0, 0));
+}
+
+#[test]
+fn only_globs_and_unread_messages_are_late() {
+    let policy = policy(1, &format!("{DENY}{GLOB}"));
+    let mut table = NameTable::default();
+    assert!(table.record(&answer(&["ads-1.example"], X, 60, NOW), &policy).late);
+    assert!(!table.record(&answer(&["www.evil.example"], X, 60, NOW), &policy).late);
+    let unread = Answer { unparsed_by_kernel: true, ..answer(&["www.evil.example"], X, 60, NOW) };
+    assert!(table.record(&unread, &policy).late);
+    let unread = Answer { unparsed_by_kernel: true, ..answer(&["other.example"], X, 60, NOW) };
+    assert!(!table.record(&unread, &policy).late);
+}
+
+#[test]
+fn a_new_policy_judges_the_old_sightings() {
+    let old = policy(1, ALLOW);
+    let mut table = NameTable::default();
+    table.record(&answer(&["www.evil.example"], X, 60, NOW), &old);
+    assert!(table.truth(&old, NOW).is_empty());
+    let new = policy(2, DENY);
+    table.rejudge(&new, Vector::clone);
+    assert_eq!(rules(table.truth(&new, NOW).get(&address(X))), [0]);
+}
+
+#[test]
+fn a_binding_that_no_record_explains_is_kept_nameless_until_its_end() {
+    let policy = policy(1, DENY);
+    let mut table = NameTable::default();
+    let mut denied = Binding::IDENTITY;
+    denied.any.insert(0);
+    denied.expiry = NOW + 5 * SECOND;
+    assert_eq!(table.adopt(&[(address(X), denied)], &policy, NOW), 1);
+    assert_eq!(rules(table.truth(&policy, NOW).get(&address(X))), [0]);
+    assert!(table.truth(&policy, NOW + 6 * SECOND).is_empty());
+
+    // An untrusted answer leaves no expiry: held as long as any deny.
+    denied.expiry = 0;
+    table.adopt(&[(address(X), denied)], &policy, NOW);
+    assert_eq!(rules(table.truth(&policy, NOW + 99 * SECOND).get(&address(X))), [0]);
+}
+
+#[test]
+fn a_binding_that_a_sighting_explains_is_not_adopted() {
+    let policy = policy(1, DENY);
+    let mut table = NameTable::default();
+    table.record(&answer(&["www.evil.example"], X, 60, NOW), &policy);
+    let mut denied = Binding::IDENTITY;
+    denied.any.insert(0);
+    denied.expiry = NOW + 5 * SECOND;
+    assert_eq!(table.adopt(&[(address(X), denied)], &policy, NOW), 0);
+}
+
+#[test]
+fn sightings_of_one_address_are_bounded_and_counted() {
+    let policy = policy(1, DENY);
+    let mut table = NameTable::default();
+    for n in 0..SIGHTINGS_MAX + 3 {
+        table.record(&answer(&[&format!("h{n}.evil.example")], X, 60, NOW), &policy);
+    }
+    assert_eq!(table.size(), (1, 3));
+    assert_eq!(rules(table.truth(&policy, NOW).get(&address(X))), [0]);
+}
