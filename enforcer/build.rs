@@ -25,18 +25,29 @@ fn main() -> Result<()> {
         env::set_var("RUSTC_BOOTSTRAP", "1");
         env::set_var("PATH", path);
         // The lints, flags and wrappers of the host build mean nothing to the BPF target.
-        for name in ["RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS"] {
+        for name in
+            ["RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS"]
+        {
             env::remove_var(name);
         }
     }
     let package = aya_build::Package {
         name: "enforcer-ebpf",
-        root_dir: root.join("enforcer-ebpf").to_str().context("the path of the repository is not UTF-8")?.to_owned().leak(),
+        root_dir: root
+            .join("enforcer-ebpf")
+            .to_str()
+            .context("the path of the repository is not UTF-8")?
+            .to_owned()
+            .leak(),
         ..Default::default()
     };
     let toolchain = env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| "stable".to_owned());
-    aya_build::build_ebpf([package], aya_build::Toolchain::Custom(&toolchain))
-        .with_context(|| format!("the kernel programs did not build with `{}`; if something is missing, {FIX}", rustc.display()))
+    aya_build::build_ebpf([package], aya_build::Toolchain::Custom(&toolchain)).with_context(|| {
+        format!(
+            "the kernel programs did not build with `{}`; if something is missing, {FIX}",
+            rustc.display()
+        )
+    })
 }
 
 /// rustup's `rust-src` where it is installed, else Debian's `rustc-web` with `rust-web-src`.
@@ -51,7 +62,9 @@ fn rustc_with_core_source() -> Result<PathBuf> {
             return Ok(rustc);
         }
     }
-    bail!("no Rust toolchain here has the source of `core` (rustup's rust-src, or Debian's rustc-web and rust-web-src); {FIX}")
+    bail!(
+        "no Rust toolchain here has the source of `core` (rustup's rust-src, or Debian's rustc-web and rust-web-src); {FIX}"
+    )
 }
 
 fn has_core_source(rustc: &Path) -> bool {

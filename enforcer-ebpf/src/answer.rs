@@ -149,7 +149,8 @@ fn refuse_if(ctx: &SkBuffContext, at_risk: bool) -> Delivery {
 fn denies_something() -> bool {
     let version = maps::control(Control::Version);
     version != 0
-        && PolicySlot::new((version & 1) as u32).is_none_or(|slot| Meta::of(&slot).is_none_or(|meta| meta.enforced_deny()))
+        && PolicySlot::new((version & 1) as u32)
+            .is_none_or(|slot| Meta::of(&slot).is_none_or(|meta| meta.enforced_deny()))
 }
 
 #[inline(always)]
@@ -209,7 +210,9 @@ fn load(ctx: &SkBuffContext, at: u32, scratch: &mut Scratch) -> Option<u32> {
 fn hand_over(scratch: &mut Scratch, length: u32) {
     let size = size_of::<AnswerHeader>() as u64 + bounded(length);
     // SAFETY: `size` is at most that of the record.
-    let failed = unsafe { bpf_ringbuf_output((&raw const ANSWERS).cast_mut().cast(), (&raw mut scratch.record).cast(), size, 0) };
+    let failed = unsafe {
+        bpf_ringbuf_output((&raw const ANSWERS).cast_mut().cast(), (&raw mut scratch.record).cast(), size, 0)
+    };
     if failed != 0 {
         count::add(Counter::AnswersLost, 1);
     }

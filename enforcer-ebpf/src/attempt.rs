@@ -12,7 +12,6 @@ use enforcer_common::{
     control::{Control, Counter},
     decide::{self, EPERM},
     image::Protocol,
-
 };
 
 /// Judges a TCP connect of the current task to an address as the application named it, and emits the event.
@@ -24,14 +23,17 @@ pub(crate) fn judge(address: Address, port: u16, v6: bool) -> Result<Outcome, Er
     }
     // SAFETY: plain helper call.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let attempt = Attempt { address: address.destination(), port, protocol: Protocol::Tcp, uid: task::uid(), now };
+    let attempt =
+        Attempt { address: address.destination(), port, protocol: Protocol::Tcp, uid: task::uid(), now };
     let version = maps::control(Control::Version);
     if version == 0 {
         // No policy was ever in force: nothing to judge by, and the status says NotEnforced.
         return Ok(Outcome::Allow);
     }
     let packed = decide(version, &attempt);
-    let Some(Decision { effective, errno, .. }) = Decision::unpack(packed) else { return Err(Error::Undecidable) };
+    let Some(Decision { effective, errno, .. }) = Decision::unpack(packed) else {
+        return Err(Error::Undecidable);
+    };
     count::add(Counter::Judged, 1);
     emit::connect(version, &attempt, &address, packed, v6);
     match effective {
@@ -66,6 +68,5 @@ pub(crate) fn in_scope() -> bool {
 #[inline(always)]
 fn is_canary(address: &Address, port: u16) -> bool {
     let canary = maps::control(Control::Canary);
-    canary != 0
-        && address.v4().is_some_and(|v4| u64::from(v4) << 16 | u64::from(port) == canary)
+    canary != 0 && address.v4().is_some_and(|v4| u64::from(v4) << 16 | u64::from(port) == canary)
 }

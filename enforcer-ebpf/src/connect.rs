@@ -34,8 +34,8 @@ pub(crate) fn by_lsm(ctx: &LsmContext) -> Result<Outcome, Error> {
         AF_INET => attempt::judge(Address::from_v4([a, b, c, d]), port, false),
         AF_INET6 if length >= 24 => {
             // SAFETY: as above; `struct sockaddr_in6` has its address at offset 8.
-            let octets: [u8; 16] =
-                unsafe { bpf_probe_read_kernel(address.wrapping_add(8).cast()) }.map_err(|_| Error::Unreadable)?;
+            let octets: [u8; 16] = unsafe { bpf_probe_read_kernel(address.wrapping_add(8).cast()) }
+                .map_err(|_| Error::Unreadable)?;
             attempt::judge(Address::from_v6(octets), port, true)
         }
         // AF_UNSPEC takes a connection back; the rest has no IP address.
@@ -47,7 +47,8 @@ pub(crate) fn by_lsm(ctx: &LsmContext) -> Result<Outcome, Error> {
 #[inline(always)]
 pub(crate) fn by_cgroup4(ctx: &SockAddrContext) -> Result<Outcome, Error> {
     // SAFETY: the kernel passes a valid context; each field is read with its own width.
-    let (kind, address, port) = unsafe { ((*ctx.sock_addr).type_, (*ctx.sock_addr).user_ip4, (*ctx.sock_addr).user_port) };
+    let (kind, address, port) =
+        unsafe { ((*ctx.sock_addr).type_, (*ctx.sock_addr).user_ip4, (*ctx.sock_addr).user_port) };
     if kind != SOCK_STREAM {
         return Ok(Outcome::Allow);
     }

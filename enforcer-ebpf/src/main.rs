@@ -49,7 +49,11 @@ fn verdict_of(error: Error) -> Outcome {
     count::add(Counter::Errors, 1);
     match error {
         Error::Unreadable | Error::Undecidable => {
-            if maps::errors_deny() { Outcome::Refuse(EPERM) } else { Outcome::Allow }
+            if maps::errors_deny() {
+                Outcome::Refuse(EPERM)
+            } else {
+                Outcome::Allow
+            }
         }
     }
 }

@@ -13,11 +13,10 @@ use aya_ebpf::{
 use enforcer_common::{
     Address, Binding, CgroupSubjects, CidrEntry, FRESH_ENTRIES, Lookup, Vector,
     control::{CONTROLS, Control},
-    bound::masked,
     decide::{BindingPart, CidrPart, Error, live_word},
     dns::{Scratch, Slot},
     image::Buckets,
-    vector::WORDS,
+    vector::{WORDS, Word},
 };
 
 type Image = Array<Vector, 1, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
@@ -210,19 +209,22 @@ impl Lookup for PolicySlot {
     }
 
     #[inline(always)]
-    fn vector_word(vector: Option<&Vector>, word: usize) -> u64 {
-        peek_vector(vector.map_or(core::ptr::null(), core::ptr::from_ref), word as u64)
+    fn vector_word(vector: Option<&Vector>, word: Word) -> u64 {
+        peek_vector(vector.map_or(core::ptr::null(), core::ptr::from_ref), word.index() as u64)
     }
 
     #[inline(always)]
-    fn cidr_word(cidr: Option<&CidrEntry>, part: CidrPart, word: usize) -> u64 {
-        peek_cidr(cidr.map_or(core::ptr::null(), core::ptr::from_ref), (part as usize * WORDS + word) as u64)
+    fn cidr_word(cidr: Option<&CidrEntry>, part: CidrPart, word: Word) -> u64 {
+        peek_cidr(
+            cidr.map_or(core::ptr::null(), core::ptr::from_ref),
+            (part as usize * WORDS + word.index()) as u64,
+        )
     }
 
     #[inline(always)]
-    fn binding_word(binding: Option<&Binding>, part: BindingPart, word: usize, now: u64, denies: u64) -> u64 {
+    fn binding_word(binding: Option<&Binding>, part: BindingPart, word: Word, now: u64, denies: u64) -> u64 {
         let binding = binding.map_or(core::ptr::null(), core::ptr::from_ref);
-        peek_binding(binding, part as u64, word as u64, now, denies)
+        peek_binding(binding, part as u64, word.index() as u64, now, denies)
     }
 }
 
@@ -241,7 +243,9 @@ extern "C" fn read_name(scratch: *mut Scratch) -> u64 {
 #[inline(never)]
 extern "C" fn hash_name(scratch: *mut Scratch, slot: u32, look_up: u64) -> u64 {
     // SAFETY: as in `read_name`.
-    let (Some(scratch), Some(slot)) = (unsafe { scratch.as_mut() }, PolicySlot::new(slot & 1)) else { return 0 };
+    let (Some(scratch), Some(slot)) = (unsafe { scratch.as_mut() }, PolicySlot::new(slot & 1)) else {
+        return 0;
+    };
     scratch.hash_name(&slot, look_up != 0).is_some().into()
 }
 
@@ -250,7 +254,9 @@ extern "C" fn hash_name(scratch: *mut Scratch, slot: u32, look_up: u64) -> u64 {
 #[inline(never)]
 extern "C" fn read_record(scratch: *mut Scratch, slot: u32) -> u64 {
     // SAFETY: as in `read_name`.
-    let (Some(scratch), Some(slot)) = (unsafe { scratch.as_mut() }, PolicySlot::new(slot & 1)) else { return 0 };
+    let (Some(scratch), Some(slot)) = (unsafe { scratch.as_mut() }, PolicySlot::new(slot & 1)) else {
+        return 0;
+    };
     scratch.read_record(&slot).is_some().into()
 }
 
@@ -280,7 +286,7 @@ extern "C" fn peek_binding(binding: *const Binding, part: u64, word: u64, now: u
     let part = BindingPart::of(part);
     // SAFETY: the verifier checks that a pointer that is not null has a whole `Binding` behind it.
     match unsafe { binding.as_ref() } {
-        Some(binding) => live_word(binding, part, masked::<7>(word), now, denies),
+        Some(binding) => live_word(binding, part, Word::of(word), now, denies),
         None if matches!(part, BindingPart::All) => u64::MAX,
         None => 0,
     }
@@ -319,8 +325,9 @@ const EEXIST: i32 = -17;
 /// Joins a binding into one that other CPUs may be joining into too.
 #[inline(always)]
 fn join(known: *mut Binding, more: &Binding) {
-    for index in Vector::words() {
-        let (any, all, except) = (more.any.0[index], more.all.0[index], more.except.0[index]);
+    for word in Vector::words() {
+        let (any, all, except) = (more.any[word], more.all[word], more.except[word]);
+        let index = word.index();
         // SAFETY: `known` is a value of a map; every field is a `u64` or an array of them, and after insertion all access
         // to them is atomic or reads whole words.
         unsafe {
@@ -341,7 +348,9 @@ fn join(known: *mut Binding, more: &Binding) {
         // SAFETY: as above.
         let current = unsafe { expiry.read_volatile() };
         // SAFETY: as above.
-        if current >= more.expiry || unsafe { atomic::compare_exchange(expiry, current, more.expiry) } == current {
+        if current >= more.expiry
+            || unsafe { atomic::compare_exchange(expiry, current, more.expiry) } == current
+        {
             break;
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::{repeat::BpfLoop, settings::setting};
 use aya_ebpf::helpers::{
-    bpf_get_current_task, bpf_get_current_uid_gid, bpf_probe_read_kernel, generated::bpf_probe_read_kernel_str,
+    bpf_get_current_task, bpf_get_current_uid_gid, bpf_probe_read_kernel,
+    generated::bpf_probe_read_kernel_str,
 };
 use core::ops::ControlFlow;
 use enforcer_common::{
@@ -39,7 +40,8 @@ pub(crate) fn executable(event: &mut ConnectEvent) {
     event.walk = [0; 2];
     // A kernel thread has no executable: the read of a small address fails and leaves 0.
     if mm != 0 && file != 0 {
-        event.walk = [read(path + u64::from(setting!(path_dentry))), read(path + u64::from(setting!(path_mnt)))];
+        event.walk =
+            [read(path + u64::from(setting!(path_dentry))), read(path + u64::from(setting!(path_mnt)))];
         BpfLoop::repeat(COMPONENTS, &mut Walk { event: &mut *event });
     }
     event.walk = [0; 2];

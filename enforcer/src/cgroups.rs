@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic;
 use thiserror::Error;
 
+mod births;
 mod mount;
 mod own;
 
+pub use births::Births;
 pub use mount::{mount_point, own};
 pub use own::{OwnCgroup, create_child};
 

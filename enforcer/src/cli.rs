@@ -13,7 +13,9 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use policy_schema::Mode;
-use std::{ffi::OsString, io::IsTerminal as _, net::SocketAddrV4, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    ffi::OsString, io::IsTerminal as _, net::SocketAddrV4, path::PathBuf, process::ExitCode, time::Duration,
+};
 
 mod failure;
 mod show;
@@ -313,7 +315,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3600,
         _ => return Err(format!("`{text}` is no time; write `60s`, `5m` or `1h`")),
     };
-    let number: u64 = number.parse().map_err(|_| format!("`{text}` is no time; write `60s`, `5m` or `1h`"))?;
+    let number: u64 =
+        number.parse().map_err(|_| format!("`{text}` is no time; write `60s`, `5m` or `1h`"))?;
     match number.checked_mul(seconds) {
         Some(0) | None => Err(format!("`{text}` is out of range")),
         Some(seconds) => Ok(Duration::from_secs(seconds)),

@@ -25,7 +25,11 @@ impl Offset {
     /// The time of day at `boot` nanoseconds.
     pub fn to_system(self, boot: u64) -> SystemTime {
         let distance = Duration::from_nanos(boot.abs_diff(self.boot));
-        let time = if boot < self.boot { self.system.checked_sub(distance) } else { self.system.checked_add(distance) };
+        let time = if boot < self.boot {
+            self.system.checked_sub(distance)
+        } else {
+            self.system.checked_add(distance)
+        };
         time.unwrap_or(self.system)
     }
 }

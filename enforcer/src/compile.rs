@@ -72,7 +72,9 @@ impl Compiled {
         let literal_deny = literal.action != policy_schema::LiteralAddresses::Allow;
         image.literal(literal_deny, literal.mode() == Mode::Enforce);
         let allows = |vector: &Vector| !vector.without(&deny).is_empty();
-        image.hold_allow(holds.iter().filter(|(_, rules)| allows(rules)).map(|(hold, _)| *hold).max().unwrap_or(0));
+        image.hold_allow(
+            holds.iter().filter(|(_, rules)| allows(rules)).map(|(hold, _)| *hold).max().unwrap_or(0),
+        );
         let (users, unknown_users) = users::by_id(&policy, user_id);
         let all_sightings = policy.rules().iter().any(|rule| rule.shared_address() == SharedAddress::All);
         Ok(Self {
@@ -160,8 +162,11 @@ fn mark(image: &mut ImageBuilder, class: u16, rule: &Rule) {
     mark(ClassVector::ByCgroup, has_cgroups(rule));
     image.errno(class, rule.errno().number() as u8);
     for range in rule.ports() {
-        let both = [(policy_schema::Protocol::Tcp, Protocol::Tcp), (policy_schema::Protocol::Udp, Protocol::Udp)];
-        for (_, protocol) in both.into_iter().filter(|(named, _)| range.protocol.is_none_or(|own| own == *named)) {
+        let both =
+            [(policy_schema::Protocol::Tcp, Protocol::Tcp), (policy_schema::Protocol::Udp, Protocol::Udp)];
+        for (_, protocol) in
+            both.into_iter().filter(|(named, _)| range.protocol.is_none_or(|own| own == *named))
+        {
             image.port(class, protocol, range.first..=range.last);
         }
     }

@@ -1,6 +1,7 @@
 //! `run`: one loop over everything that can happen.
 
 use crate::{
+    cgroups::Births,
     control::{Listener, Request},
     resolvers,
     session::{Session, SessionError},
@@ -77,6 +78,7 @@ pub async fn run(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0_u32;
     let mut look_again = false;
+    let mut births = session.births()?;
     let mut trial = confirm.map(|time| Trial { until: Instant::now() + time, before: None });
 
     loop {
@@ -97,11 +99,16 @@ pub async fn run(
                 let before = session.policy();
                 reload(&mut session, &say);
                 policies.set_paths(session.paths(), began)?;
+                births = session.births()?;
                 if let Some(time) = confirm.filter(|_| changed(&before, &session)) {
                     trial = Some(Trial { until: Instant::now() + time, before });
                 }
             }
-            _ = hangup.recv() => reload(&mut session, &say),
+            _ = hangup.recv() => {
+                reload(&mut session, &say);
+                births = session.births()?;
+            }
+            () = next_birth(&births) => session.engine().read_cgroups().map_err(SessionError::from)?,
             () = machine.changed() => session.follow_resolvers()?,
             _ = tick.tick() => {
                 session.tick()?;
@@ -161,6 +168,13 @@ fn changed(before: &Option<Arc<PolicySet>>, session: &Session) -> bool {
         (Some(before), Some(after)) => !Arc::ptr_eq(before, &after),
         (None, after) => after.is_some(),
         (Some(_), None) => true,
+    }
+}
+
+async fn next_birth(births: &Option<Births>) {
+    match births {
+        Some(births) => births.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,8 +5,8 @@
 //! turn fills `truth` before it clears an epoch.
 
 use crate::{
-    clock,
     cgroups::{CgroupError, Tree},
+    clock,
     compile::Compiled,
     dns,
     kernel::{Kernel, KernelError, Place, Ring},
@@ -20,7 +20,11 @@ use enforcer_common::{
     image::ImageError,
 };
 use policy_schema::PolicySet;
-use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+    sync::Arc,
+};
 
 mod changes;
 mod events;
@@ -114,7 +118,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`]; the old policy stays in force.
-    pub fn reload(&mut self, policy: Arc<PolicySet>, resolvers: Vec<Address>) -> Result<Changes, EngineError> {
+    pub fn reload(
+        &mut self,
+        policy: Arc<PolicySet>,
+        resolvers: Vec<Address>,
+    ) -> Result<Changes, EngineError> {
         let old = self.policies.get(&self.version).cloned();
         let version = self.version + 1;
         let compiled = Arc::new(Compiled::new(version, policy, random()?, process::user_id)?);
@@ -194,7 +202,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What is due by the passing of time. `due` is in nanoseconds from now.
+    /// What is due by the passing of time.
     ///
     /// # Errors
     /// What the kernel refused.
@@ -206,7 +214,7 @@ impl Engine {
         if late || expired || self.pending > 0 {
             self.turn()?;
         }
-        self.classify(&policy)
+        if policy.has_cgroup_subjects() { self.classify(&policy) } else { Ok(()) }
     }
 
     /// Takes the bindings of this epoch over into `truth`, and begins the next.
@@ -264,12 +272,10 @@ impl Engine {
 
     /// Classifies cgroups that appeared since the last look.
     fn classify(&mut self, policy: &Compiled) -> Result<(), EngineError> {
-        if !policy.has_cgroup_subjects() {
-            return Ok(());
-        }
-        let known: std::collections::BTreeSet<u64> = self.cgroups.ids().collect();
+        let known: BTreeSet<u64> = self.cgroups.ids().collect();
         self.cgroups.rescan()?;
-        for (id, path) in self.cgroups.iter().filter(|(id, _)| !known.contains(id)) {
+        let wanted = policy.has_cgroup_subjects();
+        for (id, path) in self.cgroups.iter().filter(|(id, _)| wanted && !known.contains(id)) {
             self.kernel.classify(policy.version, id, &policy.cgroup(path))?;
         }
         Ok(())
@@ -295,12 +301,11 @@ impl Engine {
         let mut raw = Vec::new();
         self.events.drain(|record| raw.extend(ConnectEvent::from_bytes(record)));
         self.read_answers()?;
+        if raw.iter().any(|event| self.cgroups.path_of(event.cgroup).is_none()) {
+            // Younger than the last look; the kernel has judged it as unclassified.
+            self.read_cgroups()?;
+        }
         for event in &raw {
-            if self.cgroups.path_of(event.cgroup).is_none() {
-                // It is younger than the last look; the kernel has judged it as unclassified.
-                self.read_cgroups()?;
-                self.cgroups.rescan()?;
-            }
             emit(report::Event::NetTcpConnect(events::connect(self, event)));
         }
         Ok(raw.len())

@@ -141,7 +141,11 @@ fn spawn(confined: &Confined, cage: &OwnCgroup) -> Result<Child, ExecError> {
     command.args(arguments);
     let user = confined.user.clone();
     if let Some(user) = &user {
-        command.env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name).env("SHELL", &user.shell);
+        command
+            .env("HOME", &user.home)
+            .env("USER", &user.name)
+            .env("LOGNAME", &user.name)
+            .env("SHELL", &user.shell);
     }
     enter(&mut command, door, user);
     command.spawn().map_err(|source| ExecError::Start { command: program.clone(), source })
@@ -155,7 +159,9 @@ fn enter(command: &mut Command, door: File, user: Option<User>) {
         let Some(User { uid, gid, groups, .. }) = &user else { return Ok(()) };
         // SAFETY: system calls on the only thread of the child, with a list that outlives them.
         let failed = unsafe {
-            libc::setgroups(groups.len(), groups.as_ptr()) < 0 || libc::setgid(*gid) < 0 || libc::setuid(*uid) < 0
+            libc::setgroups(groups.len(), groups.as_ptr()) < 0
+                || libc::setgid(*gid) < 0
+                || libc::setuid(*uid) < 0
         };
         if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
     };

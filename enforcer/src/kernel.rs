@@ -44,7 +44,7 @@ pub struct Kernel {
     hooks: Vec<Hook>,
     place: Place,
     /// The current inner map of each slot whose content changes while the slot is in force.
-    cgroups: [Option<OwnedFd>; 2],
+    cgroups: BTreeMap<u32, OwnedFd>,
 }
 
 impl Kernel {
@@ -62,7 +62,7 @@ impl Kernel {
         let mut ebpf = object::load(&settings)?;
         attach::load_programs(&mut ebpf, backend)?;
         let inner = object::InnerMaps::of(&ebpf)?;
-        Ok(Self { ebpf, inner, backend, hooks: Vec::new(), place, cgroups: [None, None] })
+        Ok(Self { ebpf, inner, backend, hooks: Vec::new(), place, cgroups: BTreeMap::new() })
     }
 
     /// Attaches: first what observes, then what decides, so that no connect is judged before its answer was seen.
@@ -98,7 +98,8 @@ impl Kernel {
         tables::set_image(self, slot, &policy.image)?;
         tables::set_cidrs(self, slot, &policy.cidrs)?;
         tables::set_users(self, slot, &policy.users)?;
-        self.cgroups[slot as usize] = Some(tables::set_cgroups(self, slot, cgroups)?);
+        let classified = tables::set_cgroups(self, slot, cgroups)?;
+        self.cgroups.insert(slot, classified);
         self.set_truth(policy.version, truth)?;
         tables::clear_fresh(self, slot, &[0, 1])
     }
@@ -116,7 +117,7 @@ impl Kernel {
     /// # Errors
     /// What the kernel refused, for example a full map.
     pub fn classify(&mut self, version: u64, id: u64, subjects: &CgroupSubjects) -> Result<(), KernelError> {
-        match &self.cgroups[slot_of(version) as usize] {
+        match self.cgroups.get(&slot_of(version)) {
             Some(map) => tables::add_cgroup(map, id, subjects),
             None => Ok(()),
         }

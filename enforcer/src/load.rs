@@ -66,7 +66,8 @@ pub fn load(paths: &[PathBuf], mode: Option<Mode>) -> Result<Loaded, LoadError> 
     let lists = Lists::default();
     let (mut policies, mut warnings, mut findings) = (Vec::new(), Vec::new(), Vec::new());
     for path in files(paths)? {
-        let text = fs::read_to_string(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
+        let text =
+            fs::read_to_string(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
         match Policy::parse(&Source { path, text }, &lists) {
             Ok((policy, doubts)) => {
                 policies.push(policy);
@@ -113,7 +114,9 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
 
 fn is_policy(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-    !hidden && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") && path.is_file()
+    !hidden
+        && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+        && path.is_file()
 }
 
 /// Reads name lists, and remembers which.
@@ -129,7 +132,8 @@ impl ReadList for Lists {
         if fs::metadata(path)?.is_dir() {
             paths = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
             paths.retain(|path| {
-                path.is_file() && path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
+                path.is_file()
+                    && path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
             });
             paths.sort();
         }

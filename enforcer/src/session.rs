@@ -2,7 +2,7 @@
 
 use crate::{
     canary,
-    cgroups::{self, CgroupError},
+    cgroups::{self, Births, CgroupError},
     engine::{Changes, Engine, EngineError},
     kernel::{Backend, Kernel, KernelError, Place, Scope},
     load::{self, LoadError, Loaded},
@@ -10,10 +10,7 @@ use crate::{
     resolvers,
     status::{Status, Summary},
 };
-use enforcer_common::{
-    Address,
-    control::Counter,
-};
+use enforcer_common::{Address, control::Counter};
 use policy_schema::{Mode, PolicySet, TrustedResolvers};
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -142,7 +139,9 @@ impl Session {
     /// # Errors
     /// What the kernel refused.
     pub fn follow_resolvers(&mut self) -> Result<(), SessionError> {
-        let Some(policy) = self.engine.policy().map(|policy| Arc::clone(&policy.policy)) else { return Ok(()) };
+        let Some(policy) = self.engine.policy().map(|policy| Arc::clone(&policy.policy)) else {
+            return Ok(());
+        };
         Ok(self.engine.set_resolvers(trusted(&policy))?)
     }
 
@@ -151,7 +150,8 @@ impl Session {
         let Some(policy) = self.engine.policy().cloned() else { return };
         let canary = canary::send(self.engine.kernel(), self.place.scope.as_ref());
         let unknown = policy.unknown_users.iter();
-        let mut missing: Vec<String> = unknown.map(|name| format!("this machine has no user `{name}`")).collect();
+        let mut missing: Vec<String> =
+            unknown.map(|name| format!("this machine has no user `{name}`")).collect();
         let counters = self.engine.counters().unwrap_or_default();
         for (counter, what) in [
             (Counter::BindingsFull, "addresses found no room in the kernel's map"),
@@ -216,6 +216,15 @@ impl Session {
         self.engine.policy().map(|policy| Arc::clone(&policy.policy))
     }
 
+    /// A watch for new cgroups, if some rule has cgroups among its subjects.
+    ///
+    /// # Errors
+    /// The hierarchy cannot be watched.
+    pub fn births(&self) -> Result<Option<Births>, SessionError> {
+        let wanted = self.engine.policy().is_some_and(|policy| policy.has_cgroup_subjects());
+        Ok(if wanted { Some(Births::watch(&self.place.root)?) } else { None })
+    }
+
     /// Files and directories that the policy depends on.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
@@ -225,9 +234,9 @@ impl Session {
     pub fn summary(&self) -> Summary {
         let (counts, addresses, overflow) = self.engine.counts();
         let counters = self.engine.counters().unwrap_or_default();
-        let names = Counter::ALL.iter().map(|(counter, name)| {
-            ((*name).to_owned(), counters.get(counter).copied().unwrap_or_default())
-        });
+        let names = Counter::ALL
+            .iter()
+            .map(|(counter, name)| ((*name).to_owned(), counters.get(counter).copied().unwrap_or_default()));
         let own = [
             ("lateBinds", counts.late_binds),
             ("undecoded", counts.undecoded),
@@ -243,7 +252,12 @@ impl Session {
             policy_version: policy.map_or(0, |policy| policy.version),
             mode: policy.map_or(Mode::Audit, |policy| policy.policy.mode()),
             rules: policy.map_or(0, |policy| policy.policy.rules().len()),
-            resolvers: self.engine.resolvers().iter().map(|a| std::net::IpAddr::from(*a).to_string()).collect(),
+            resolvers: self
+                .engine
+                .resolvers()
+                .iter()
+                .map(|a| std::net::IpAddr::from(*a).to_string())
+                .collect(),
             addresses,
             counters: names.chain(own.map(|(name, count)| (name.to_owned(), count))).collect(),
         }
@@ -341,4 +355,3 @@ fn trusted(policy: &PolicySet) -> Vec<Address> {
     addresses.dedup();
     addresses
 }
-

@@ -62,7 +62,7 @@ impl Address {
     #[inline(always)]
     pub fn is_loopback(&self) -> bool {
         let (high, low) = self.halves();
-        high == 0 && (low == 1 || low >> 24 == 0x0000_ffff_7f)
+        high == 0 && (low == 1 || low >> 24 == 0xff_ff7f)
     }
 
     /// Private, shared, link-local, multicast and reserved ranges, which a public name has no business with. They are
@@ -189,7 +189,10 @@ mod tests {
                 || (a == 192 && b == 88 && c == 99);
             assert_eq!(Address::from(IpAddr::V4(v4)).is_special_use(), expected, "{v4}");
             let v6 = Ipv6Addr::from(u128::from(state) << 64 | u128::from(round));
-            let expected = v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_multicast() || v6.segments()[0] & 0xffc0 == 0xfec0;
+            let expected = v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                || v6.is_multicast()
+                || v6.segments()[0] & 0xffc0 == 0xfec0;
             assert_eq!(Address::from(IpAddr::V6(v6)).is_special_use(), expected, "{v6}");
         }
         assert!(address("::1").is_special_use() && address("::").is_special_use());

@@ -18,7 +18,8 @@ pub struct Binding {
 
 impl Binding {
     /// No sighting: the value that changes nothing when combined with another.
-    pub const IDENTITY: Self = Self { any: Vector::EMPTY, all: Vector::FULL, except: Vector::EMPTY, expiry: 0 };
+    pub const IDENTITY: Self =
+        Self { any: Vector::EMPTY, all: Vector::FULL, except: Vector::EMPTY, expiry: 0 };
 }
 
 /// One word of what a sighting matches.

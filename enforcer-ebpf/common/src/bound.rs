@@ -8,7 +8,9 @@
 #[cfg(target_arch = "bpf")]
 pub fn masked<const MASK: u64>(mut value: u64) -> usize {
     // SAFETY: one register in, the same register out, no memory touched.
-    unsafe { core::arch::asm!("{v} &= {m}", v = inout(reg) value, m = const MASK, options(pure, nomem, nostack)) };
+    unsafe {
+        core::arch::asm!("{v} &= {m}", v = inout(reg) value, m = const MASK, options(pure, nomem, nostack))
+    };
     // SAFETY: the instruction above has just cleared every bit outside the mask.
     unsafe { core::hint::assert_unchecked(value <= MASK) };
     value as usize

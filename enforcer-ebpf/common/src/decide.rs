@@ -8,9 +8,9 @@ use core::ops::ControlFlow;
 
 use crate::{
     Address, Binding, CgroupSubjects, CidrEntry, Vector,
-    bound::masked,
     image::{self, Buckets, ClassVector, ClassWord, Meta, Protocol},
     repeat::{Repeat, Step},
+    vector::Word,
 };
 
 /// What rules say about an attempt, or what happens to it.
@@ -122,20 +122,20 @@ pub trait Lookup {
     /// Word `word` of a vector, 0 if there is none. The kernel programs do the null check of this and the next two in a
     /// function that the verifier looks at once, instead of walking every combination of what is there and what is not.
     #[inline(always)]
-    fn vector_word(vector: Option<&Vector>, word: usize) -> u64 {
-        vector.map_or(0, |vector| vector.0[word])
+    fn vector_word(vector: Option<&Vector>, word: Word) -> u64 {
+        vector.map_or(0, |vector| vector[word])
     }
     /// Words `word` of what a CIDR entry says: `to` and `except`.
     #[inline(always)]
-    fn cidr_word(cidr: Option<&CidrEntry>, part: CidrPart, word: usize) -> u64 {
+    fn cidr_word(cidr: Option<&CidrEntry>, part: CidrPart, word: Word) -> u64 {
         cidr.map_or(0, |cidr| match part {
-            CidrPart::To => cidr.to.0[word],
-            CidrPart::Except => cidr.except.0[word],
+            CidrPart::To => cidr.to[word],
+            CidrPart::Except => cidr.except[word],
         })
     }
     /// [`live_word`] of a binding, or of [`Binding::IDENTITY`].
     #[inline(always)]
-    fn binding_word(binding: Option<&Binding>, part: BindingPart, word: usize, now: u64, denies: u64) -> u64 {
+    fn binding_word(binding: Option<&Binding>, part: BindingPart, word: Word, now: u64, denies: u64) -> u64 {
         live_word(binding.unwrap_or(&Binding::IDENTITY), part, word, now, denies)
     }
 }
@@ -178,12 +178,12 @@ impl BindingPart {
 /// One word of a binding, as far as it counts at `now`; `denies` is that word of the deny rules. What has expired can still
 /// deny, and no longer allow: neither by itself nor by sparing a deny.
 #[inline(always)]
-pub fn live_word(binding: &Binding, part: BindingPart, word: usize, now: u64, denies: u64) -> u64 {
+pub fn live_word(binding: &Binding, part: BindingPart, word: Word, now: u64, denies: u64) -> u64 {
     let expired = binding.expiry < now;
     match part {
-        BindingPart::Any => binding.any.0[word] & if expired { denies } else { u64::MAX },
-        BindingPart::All => binding.all.0[word] | if expired { denies } else { 0 },
-        BindingPart::Except => binding.except.0[word] & if expired { !denies } else { u64::MAX },
+        BindingPart::Any => binding.any[word] & if expired { denies } else { u64::MAX },
+        BindingPart::All => binding.all[word] | if expired { denies } else { 0 },
+        BindingPart::Except => binding.except[word] & if expired { !denies } else { u64::MAX },
         BindingPart::Expiry => binding.expiry,
     }
 }
@@ -314,7 +314,7 @@ struct Words<'a, L: Lookup> {
 impl<L: Lookup> Step for Words<'_, L> {
     #[inline(always)]
     fn step(&mut self, index: u32) -> ControlFlow<()> {
-        let word = masked::<7>(u64::from(index));
+        let word = Word::of(index.into());
         let Some(classes) = ClassWord::of(self.image, word) else {
             self.damaged = true;
             return ControlFlow::Break(());
@@ -339,13 +339,18 @@ impl<L: Lookup> Step for Words<'_, L> {
         let names = any_names & (all_names | !classes.bits(ClassVector::AllSightings));
         let names = names & !(denies & self.protected) & !except_cidrs;
         let cidrs = cidrs & !except_names & !except_cidrs;
-        let destination = (names | classes.bits(ClassVector::AnyDestination)) & !self.builtin | cidrs & (denies | !self.builtin);
-        let matched = destination & self.ports.0[word] & subjects;
+        let destination = (names | classes.bits(ClassVector::AnyDestination)) & !self.builtin
+            | cidrs & (denies | !self.builtin);
+        let matched = destination & self.ports[word] & subjects;
         if self.verdict.bits == 0 {
-            self.verdict = Found { word: word as u64, bits: matched, denies };
+            self.verdict = Found { word: word.index() as u64, bits: matched, denies };
         }
         if self.effective.bits == 0 {
-            self.effective = Found { word: word as u64, bits: matched & classes.bits(ClassVector::Enforced), denies };
+            self.effective = Found {
+                word: word.index() as u64,
+                bits: matched & classes.bits(ClassVector::Enforced),
+                denies,
+            };
         }
         if self.effective.bits == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }

@@ -1,6 +1,7 @@
 //! Reading a DNS answer and binding its addresses: the code that runs before the application can read the answer.
 //!
 //! The state lives in one [`Scratch`], because a kernel program's stack has 512 bytes. Formats: RFC 1035 section 4.
+#![expect(clippy::indexing_slicing, reason = "indices are masked to the size of what they index")]
 
 use crate::{
     Address, Binding, CidrEntry, Vector,
@@ -246,11 +247,11 @@ impl Scratch {
         self.cursor += 4;
         self.chain_hash = self.hash;
         for word in Vector::words() {
-            let to = self.hit.0[word] & !self.hit_except.0[word];
-            self.sighting.question.0[word] = to;
-            self.sighting.chain.0[word] = to;
-            self.sighting.question_except.0[word] = self.hit_except.0[word];
-            self.sighting.chain_except.0[word] = self.hit_except.0[word];
+            let to = self.hit[word] & !self.hit_except[word];
+            self.sighting.question[word] = to;
+            self.sighting.chain[word] = to;
+            self.sighting.question_except[word] = self.hit_except[word];
+            self.sighting.chain_except[word] = self.hit_except[word];
         }
         Some(())
     }

@@ -16,6 +16,7 @@
 use crate::{
     Vector,
     name::{self, Form, Place},
+    vector::Word,
 };
 
 #[cfg(feature = "user")]
@@ -61,14 +62,14 @@ pub struct ClassWord<'a>(&'a Vector);
 impl<'a> ClassWord<'a> {
     /// Word `word` of `image`.
     #[inline(always)]
-    pub fn of(image: &'a impl Buckets, word: usize) -> Option<Self> {
-        image.bucket(CLASS_WORDS + word as u32).map(Self)
+    pub fn of(image: &'a impl Buckets, word: Word) -> Option<Self> {
+        image.bucket(CLASS_WORDS + word.index() as u32).map(Self)
     }
 
     /// The word of one vector.
     #[inline(always)]
     pub fn bits(&self, vector: ClassVector) -> u64 {
-        self.0.0[vector as usize]
+        self.0[Word::of(vector as u64)]
     }
 }
 
@@ -212,13 +213,18 @@ pub enum Protocol {
 
 /// Rules whose ports hold `port`; `None` means the image is damaged.
 #[inline(always)]
-pub fn ports<'a>(image: &'a impl Buckets, meta: &Meta<'_>, protocol: Protocol, port: u16) -> Option<&'a Vector> {
+pub fn ports<'a>(
+    image: &'a impl Buckets,
+    meta: &Meta<'_>,
+    protocol: Protocol,
+    port: u16,
+) -> Option<&'a Vector> {
     if meta.ports() == 0 {
         return image.bucket(FULL);
     }
     let number = u32::from(port) + if matches!(protocol, Protocol::Udp) { 0x1_0000 } else { 0 };
     let bucket = image.bucket(meta.ports() + number / 32)?;
-    let word = bucket.0[crate::bound::masked::<7>(u64::from(number / 4))];
+    let word = bucket[Word::of(u64::from(number / 4))];
     let vector = word >> (number % 4 * 16) & 0xffff;
     image.bucket(meta.port_vectors() + vector as u32)
 }
@@ -227,8 +233,8 @@ pub fn ports<'a>(image: &'a impl Buckets, meta: &Meta<'_>, protocol: Protocol, p
 #[inline(always)]
 pub fn find(image: &impl Buckets, meta: &Meta<'_>, key: &Vector, hash: u64, form: Form) -> u32 {
     let Place { fingerprint, first, second } = name::place(key, hash, form);
-    let first = meta.names() + (first * meta.name_buckets() >> 32) as u32;
-    let second = meta.names() + (second * meta.name_buckets() >> 32) as u32;
+    let first = meta.names() + ((first * meta.name_buckets()) >> 32) as u32;
+    let second = meta.names() + ((second * meta.name_buckets()) >> 32) as u32;
     match find_in(image.bucket(first), fingerprint) {
         0 => match find_in(image.bucket(second), fingerprint) {
             0 => find_in(image.bucket(STASH), fingerprint),
@@ -249,7 +255,7 @@ pub fn set<'a>(image: &'a impl Buckets, meta: &Meta<'_>, number: u32) -> Option<
 #[inline(always)]
 pub fn errno(image: &impl Buckets, class: u16) -> Option<u8> {
     let bucket = image.bucket(ERRNOS + u32::from(class) / 64)?;
-    let word = bucket.0[crate::bound::masked::<7>(u64::from(class) / 8)];
+    let word = bucket[Word::of(u64::from(class) / 8)];
     Some((word >> (class % 8 * 8)) as u8)
 }
 

@@ -37,10 +37,10 @@ impl Vector {
     /// The numbers of the words, in a loop that stays a loop in the kernel programs: unrolled, it needs more than their 512
     /// bytes of stack.
     #[inline(always)]
-    pub fn words() -> impl Iterator<Item = usize> {
+    pub fn words() -> impl Iterator<Item = Word> {
         let mut next = opaque(0);
         core::iter::from_fn(move || {
-            let word = masked::<{ WORDS as u64 - 1 }>(next);
+            let word = Word::of(next);
             let more = next < WORDS as u64;
             next += 1;
             more.then_some(word)
@@ -74,6 +74,42 @@ impl Vector {
     /// The rules in the set, lowest class first.
     pub fn classes(&self) -> impl Iterator<Item = u16> + '_ {
         (0..crate::CLASSES as u16).filter(|class| self.contains(*class))
+    }
+}
+
+/// The number of a word of a vector: in range by construction, in a form that the verifier remembers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Word(usize);
+
+impl Word {
+    /// The word with this number; a number out of range wraps around.
+    #[inline(always)]
+    pub fn of(number: u64) -> Self {
+        Self(masked::<{ WORDS as u64 - 1 }>(number))
+    }
+
+    /// Its number, below [`WORDS`].
+    #[inline(always)]
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "a `Word` is in range")]
+impl core::ops::Index<Word> for Vector {
+    type Output = u64;
+
+    #[inline(always)]
+    fn index(&self, word: Word) -> &u64 {
+        &self.0[word.0]
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "a `Word` is in range")]
+impl core::ops::IndexMut<Word> for Vector {
+    #[inline(always)]
+    fn index_mut(&mut self, word: Word) -> &mut u64 {
+        &mut self.0[word.0]
     }
 }
 

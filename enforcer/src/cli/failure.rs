@@ -89,7 +89,15 @@ macro_rules! from_diagnostic {
     };
 }
 
-from_diagnostic!(CgroupError, MissingPrivileges, SinkError, SpecError, UnsupportedKernel, UserError, WatchError);
+from_diagnostic!(
+    CgroupError,
+    MissingPrivileges,
+    SinkError,
+    SpecError,
+    UnsupportedKernel,
+    UserError,
+    WatchError
+);
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
@@ -106,7 +114,9 @@ impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
         let help = match &error {
             ControlError::NotRunning(_) => Some("start one with `enforcer run --policy PATH`"),
-            ControlError::Running(_) => Some("stop it with `enforcer detach`, or give this one a name with `--instance`"),
+            ControlError::Running(_) => {
+                Some("stop it with `enforcer detach`, or give this one a name with `--instance`")
+            }
             ControlError::Socket { .. } => Some("run as root"),
         };
         Self { message: error.to_string(), help: help.map(str::to_owned), status: FAILED }
@@ -144,7 +154,9 @@ impl From<SessionError> for Failure {
             SessionError::Engine(error) => return error.into(),
             SessionError::Load(error) => return error.into(),
             SessionError::NotLive(_) => "boot with `bpf` in the `lsm=` list, or use `--backend cgroup`",
-            SessionError::Scope { .. } => "give a path below the cgroup root, such as `/ci/job`; `cat /proc/self/cgroup` shows one",
+            SessionError::Scope { .. } => {
+                "give a path below the cgroup root, such as `/ci/job`; `cat /proc/self/cgroup` shows one"
+            }
         };
         Self { message: chain(&error), help: Some(help.to_owned()), status: FAILED }
     }

@@ -68,6 +68,13 @@ pub(super) fn fold(policy: &PolicySet) -> BTreeMap<Prefix, CidrEntry> {
 }
 
 /// The longest prefix that holds the address, as the kernel's trie finds it.
-pub(super) fn longest<'a>(entries: &'a BTreeMap<Prefix, CidrEntry>, address: &Address) -> Option<&'a CidrEntry> {
-    entries.iter().filter(|(prefix, _)| prefix.holds(address)).max_by_key(|(prefix, _)| prefix.length).map(|(_, e)| e)
+pub(super) fn longest<'a>(
+    entries: &'a BTreeMap<Prefix, CidrEntry>,
+    address: &Address,
+) -> Option<&'a CidrEntry> {
+    entries
+        .iter()
+        .filter(|(prefix, _)| prefix.holds(address))
+        .max_by_key(|(prefix, _)| prefix.length)
+        .map(|(_, e)| e)
 }

@@ -37,7 +37,8 @@ pub(super) fn judge(compiled: &Compiled, chain: &[Name], trusted: bool) -> Contr
         sighting.chain_except.union(&except);
         sighting.seen_by_kernel.union(&plain.without(&plain_except));
     }
-    let mut said = Contribution { any: Vector::EMPTY, all: Vector::FULL, except: Vector::EMPTY, late: Vector::EMPTY };
+    let mut said =
+        Contribution { any: Vector::EMPTY, all: Vector::FULL, except: Vector::EMPTY, late: Vector::EMPTY };
     let columns = said.any.0.iter_mut().zip(&mut said.all.0).zip(&mut said.except.0).enumerate();
     for (word, ((any, all), except)) in columns {
         let of = |vector: &Vector| vector.0.get(word).copied().unwrap_or_default();
@@ -67,7 +68,8 @@ fn by_image(image: &Vec<Vector>, member: &Name) -> (Vector, Vector) {
     let (mut to, mut except) = (Vector::EMPTY, Vector::EMPTY);
     let (Some(meta), Some(key)) = (Meta::of(image), image.bucket(image::KEY)) else { return (to, except) };
     let mut collect = |hash, form| {
-        if let Some((found, excepted)) = image::set(image, &meta, image::find(image, &meta, key, hash, form)) {
+        if let Some((found, excepted)) = image::set(image, &meta, image::find(image, &meta, key, hash, form))
+        {
             to.union(found);
             except.union(excepted);
         }

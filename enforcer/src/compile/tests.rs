@@ -4,9 +4,7 @@
 use super::*;
 use crate::{dns::Answer, names::NameTable};
 use enforcer_common::{
-    Attempt, Binding, Decision, Lookup, RuleId, Verdict, decide,
-    decide::Error,
-    repeat::HostLoop,
+    Attempt, Binding, Decision, Lookup, RuleId, Verdict, decide, decide::Error, repeat::HostLoop,
 };
 use policy_schema::{Connection, Decider, DomainName, NoLists, Policy, Sighting, Source};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::FileFailurePersistence};
@@ -14,18 +12,52 @@ use std::fmt::Write as _;
 
 /// A world small enough that everything meets everything.
 const NAMES: &[&str] = &[
-    "example", "a.example", "b.a.example", "ads-1.a.example", "evil.example", "www.evil.example", "notevil.example",
-    "good.test", "x.good.test", "evil.example.good.test",
+    "example",
+    "a.example",
+    "b.a.example",
+    "ads-1.a.example",
+    "evil.example",
+    "www.evil.example",
+    "notevil.example",
+    "good.test",
+    "x.good.test",
+    "evil.example.good.test",
 ];
 const PATTERNS: &[&str] = &[
-    "a.example", "*.a.example", ".a.example", "*.example", "evil.example", ".evil.example", "*.good.test", "good.test",
-    "ads-*.a.example", "*evil.example", "b.a.example",
+    "a.example",
+    "*.a.example",
+    ".a.example",
+    "*.example",
+    "evil.example",
+    ".evil.example",
+    "*.good.test",
+    "good.test",
+    "ads-*.a.example",
+    "*evil.example",
+    "b.a.example",
 ];
 const ADDRESSES: &[&str] = &[
-    "203.0.113.7", "198.18.0.9", "2001:db8::7", "::ffff:203.0.113.7", "10.1.2.3", "127.0.0.1", "::1", "192.0.2.53", "0.0.0.0",
+    "203.0.113.7",
+    "198.18.0.9",
+    "2001:db8::7",
+    "::ffff:203.0.113.7",
+    "10.1.2.3",
+    "127.0.0.1",
+    "::1",
+    "192.0.2.53",
+    "0.0.0.0",
 ];
-const CIDRS: &[&str] =
-    &["203.0.113.0/24", "203.0.113.7/32", "198.18.0.0/15", "2001:db8::/32", "10.0.0.0/8", "127.0.0.0/8", "192.0.2.53/32", "0.0.0.0/0", "::/0"];
+const CIDRS: &[&str] = &[
+    "203.0.113.0/24",
+    "203.0.113.7/32",
+    "198.18.0.0/15",
+    "2001:db8::/32",
+    "10.0.0.0/8",
+    "127.0.0.0/8",
+    "192.0.2.53/32",
+    "0.0.0.0/0",
+    "::/0",
+];
 const RESOLVER: &str = "192.0.2.53";
 const PORTS: &[&str] = &["443", "\"8000-8100\"", "\"53/udp\"", "\"443/tcp\"", "53"];
 const CGROUPS: &[&str] = &["/", "/ci", "/ci/job", "/ci/job/step", "/system.slice/nginx.service"];
@@ -48,7 +80,8 @@ struct RuleText {
 
 impl RuleText {
     fn write(&self, text: &mut String, number: usize) {
-        let list = |items: &[&str]| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
+        let list =
+            |items: &[&str]| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
         let action = if self.deny { "deny" } else { "allow" };
         let _ = writeln!(text, "  - name: r{number}\n    action: {action}");
         if self.any {
@@ -124,12 +157,16 @@ fn unique(mut items: Vec<&'static str>) -> Vec<&'static str> {
 }
 
 fn policy(rules: &[RuleText], default: &str, literal: &str) -> Arc<PolicySet> {
-    let mut text = format!("version: 1\nname: random\ndefault: {default}\nliteralAddresses: {literal}\nrules:{}\n", if rules.is_empty() { " []" } else { "" });
+    let mut text = format!(
+        "version: 1\nname: random\ndefault: {default}\nliteralAddresses: {literal}\nrules:{}\n",
+        if rules.is_empty() { " []" } else { "" }
+    );
     for (number, rule) in rules.iter().enumerate() {
         rule.write(&mut text, number);
     }
     let source = Source { path: "random.yaml".into(), text: text.clone() };
-    let (policy, _) = Policy::parse(&source, &NoLists).unwrap_or_else(|report| panic!("{}\n{text}", report.render()));
+    let (policy, _) =
+        Policy::parse(&source, &NoLists).unwrap_or_else(|report| panic!("{}\n{text}", report.render()));
     Arc::new(PolicySet::new(vec![policy], None).unwrap().0)
 }
 
@@ -278,7 +315,12 @@ fn both_crates_call_the_same_addresses_special() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let v6 = u128::from(state) << 64 | u128::from(state.rotate_left(17) ^ round);
         let edges = policy_schema::SPECIAL_USE[(state >> 40) as usize % policy_schema::SPECIAL_USE.len()];
-        for ip in [IpAddr::from(((v6 >> 64) as u32).to_be_bytes()), IpAddr::from(v6.to_be_bytes()), edges.network(), edges.broadcast()] {
+        for ip in [
+            IpAddr::from(((v6 >> 64) as u32).to_be_bytes()),
+            IpAddr::from(v6.to_be_bytes()),
+            edges.network(),
+            edges.broadcast(),
+        ] {
             assert_eq!(Address::from(ip).is_special_use(), policy_schema::is_special_use(ip), "{ip}");
         }
     }
@@ -301,7 +343,11 @@ fn a_prefix_holds_what_the_prefixes_around_it_say() {
 #[test]
 fn a_subject_that_holds_for_everything_below_is_known_as_such() {
     let rule = |subjects| RuleText { subjects: Some(subjects), deny: true, ..plain() };
-    let rules = [rule("{ cgroups: [\"/ci/**\"] }"), rule("{ cgroups: [\"/ci/*\"] }"), rule("{ units: [\"nginx.service\"] }")];
+    let rules = [
+        rule("{ cgroups: [\"/ci/**\"] }"),
+        rule("{ cgroups: [\"/ci/*\"] }"),
+        rule("{ units: [\"nginx.service\"] }"),
+    ];
     let compiled = Compiled::new(1, policy(&rules, "allow", "allow"), [1; 8], |_| None).unwrap();
     let subjects = |path| {
         let CgroupSubjects { own, below } = compiled.cgroup(path);

@@ -69,8 +69,18 @@ fn same(one: &Rule, two: &Rule) -> bool {
     let meaning = |rule: &Rule| {
         (
             (rule.action(), rule.mode(), rule.is_any(), rule.shared_address(), rule.errno(), rule.hold()),
-            (rule.cidrs().to_vec(), rule.except_cidrs().to_vec(), rule.ports().to_vec(), rule.subjects().cloned()),
-            (rule.may_resolve_to().to_vec(), rule.refuse_lookup(), rule.on_deny(), rule.pre_resolve().to_vec()),
+            (
+                rule.cidrs().to_vec(),
+                rule.except_cidrs().to_vec(),
+                rule.ports().to_vec(),
+                rule.subjects().cloned(),
+            ),
+            (
+                rule.may_resolve_to().to_vec(),
+                rule.refuse_lookup(),
+                rule.on_deny(),
+                rule.pre_resolve().to_vec(),
+            ),
         )
     };
     meaning(one) == meaning(two)

@@ -61,7 +61,9 @@ fn mode(policy: Option<&Compiled>, rule: RuleId) -> Mode {
         RuleId::BUILTIN | RuleId::ERROR => policy.mode(),
         RuleId::DEFAULT => policy.default().mode,
         RuleId::LITERAL => policy.literal_addresses().mode(),
-        RuleId(class) => policy.rules().get(usize::from(class)).map_or(Mode::Enforce, policy_schema::Rule::mode),
+        RuleId(class) => {
+            policy.rules().get(usize::from(class)).map_or(Mode::Enforce, policy_schema::Rule::mode)
+        }
     }
 }
 

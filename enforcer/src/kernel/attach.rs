@@ -74,7 +74,9 @@ pub(super) fn attach(ebpf: &mut Ebpf, backend: Backend, place: &Place) -> Result
         }
         Backend::Lsm => {
             let name = "socket_connect";
-            program::<Lsm>(ebpf, name)?.attach().map_err(|error| failure(name, "lsm/socket_connect", &error))?;
+            program::<Lsm>(ebpf, name)?
+                .attach()
+                .map_err(|error| failure(name, "lsm/socket_connect", &error))?;
             hooks.push(Hook { program: name, to: "lsm/socket_connect".to_owned() });
         }
     }
@@ -107,7 +109,10 @@ fn refusal(program: &'static str, error: &ProgramError) -> KernelError {
     let log = verifier_log.to_string();
     tracing::debug!(program, log, "the verifier refused");
     let statistics = ["processed ", "verification time", "stack depth", "combined stack depth"];
-    let last = log.lines().rev().find(|line| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start)));
+    let last = log
+        .lines()
+        .rev()
+        .find(|line| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start)));
     let reason = match last {
         Some(line) => format!("{io_error}: {line}"),
         None => io_error.to_string(),

@@ -29,13 +29,16 @@ pub(super) struct InnerMaps {
 impl InnerMaps {
     /// The inner maps of a loaded object; at least one of its programs must be loaded, it leads to the BTF.
     pub(super) fn of(ebpf: &Ebpf) -> Result<Self, KernelError> {
-        let object = aya_obj::Object::parse(OBJECT).map_err(|error| KernelError::Object(error.to_string()))?;
-        let prototypes = object.maps.into_iter().filter_map(|(name, map)| Some((name, map.inner()?))).collect();
+        let object =
+            aya_obj::Object::parse(OBJECT).map_err(|error| KernelError::Object(error.to_string()))?;
+        let prototypes =
+            object.maps.into_iter().filter_map(|(name, map)| Some((name, map.inner()?))).collect();
         let id = ebpf
             .programs()
             .find_map(|(_, program)| program.info().ok()?.btf_id())
             .ok_or_else(|| KernelError::Object("no loaded program has BTF".to_owned()))?;
-        let btf = raw::btf_by_id(id).map_err(|source| KernelError::Map { map: "BTF", action: "open", source })?;
+        let btf =
+            raw::btf_by_id(id).map_err(|source| KernelError::Map { map: "BTF", action: "open", source })?;
         Ok(Self { prototypes, btf })
     }
 
@@ -47,7 +50,8 @@ impl InnerMaps {
             .cloned()
             .ok_or_else(|| KernelError::Object(format!("no inner map is declared for `{outer}`")))?;
         map.set_max_entries(entries.max(1));
-        MapData::create(map, outer, Some(self.btf.as_fd())).map_err(|error| KernelError::Object(describe(&error)))
+        MapData::create(map, outer, Some(self.btf.as_fd()))
+            .map_err(|error| KernelError::Object(describe(&error)))
     }
 }
 

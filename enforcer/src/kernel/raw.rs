@@ -120,7 +120,11 @@ pub(super) fn next_key<K: Plain>(map: BorrowedFd<'_>, key: Option<&K>, next: &mu
 }
 
 /// Sets many elements in one call (Linux 5.6); an outer map waits for running programs once.
-pub(super) fn update_batch<K: Plain, V: Plain>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+pub(super) fn update_batch<K: Plain, V: Plain>(
+    map: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[V],
+) -> io::Result<()> {
     if keys.is_empty() || keys.len() != values.len() {
         return Ok(());
     }
@@ -150,7 +154,14 @@ pub(super) fn fill(map: BorrowedFd<'_>, image: &[Vector]) -> io::Result<()> {
     let length = size_of_val(image);
     // SAFETY: a new shared mapping of the map's memory, at an address the kernel chooses.
     let memory = unsafe {
-        libc::mmap(ptr::null_mut(), length, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, map.as_raw_fd(), 0)
+        libc::mmap(
+            ptr::null_mut(),
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            map.as_raw_fd(),
+            0,
+        )
     };
     if memory == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());

@@ -14,7 +14,8 @@ pub struct Ring {
 
 impl Ring {
     pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, KernelError> {
-        let map = ebpf.take_map(name).ok_or_else(|| KernelError::Object(format!("ring `{name}` is not there")))?;
+        let map =
+            ebpf.take_map(name).ok_or_else(|| KernelError::Object(format!("ring `{name}` is not there")))?;
         let ring = RingBuf::try_from(map).map_err(|error| KernelError::Object(error.to_string()))?;
         Ok(Self { ring })
     }

@@ -25,7 +25,11 @@ pub(super) fn set_image(kernel: &Kernel, slot: u32, image: &[Vector]) -> Result<
     put(kernel, "IMAGES", &[slot], &[map.fd().as_fd()])
 }
 
-pub(super) fn set_cidrs(kernel: &Kernel, slot: u32, cidrs: &BTreeMap<Prefix, CidrEntry>) -> Result<(), KernelError> {
+pub(super) fn set_cidrs(
+    kernel: &Kernel,
+    slot: u32,
+    cidrs: &BTreeMap<Prefix, CidrEntry>,
+) -> Result<(), KernelError> {
     let map = kernel.inner.create("CIDRS", cidrs.len() as u32)?;
     for (prefix, entry) in cidrs {
         let key = PrefixKey { length: prefix.length, address: prefix.address.octets() };
@@ -34,7 +38,11 @@ pub(super) fn set_cidrs(kernel: &Kernel, slot: u32, cidrs: &BTreeMap<Prefix, Cid
     put(kernel, "CIDRS", &[slot], &[map.fd().as_fd()])
 }
 
-pub(super) fn set_users(kernel: &Kernel, slot: u32, users: &BTreeMap<u32, Vector>) -> Result<(), KernelError> {
+pub(super) fn set_users(
+    kernel: &Kernel,
+    slot: u32,
+    users: &BTreeMap<u32, Vector>,
+) -> Result<(), KernelError> {
     replace(kernel, "USERS", slot, users, users.len() as u32).map(drop)
 }
 
@@ -51,7 +59,11 @@ pub(super) fn add_cgroup(map: &OwnedFd, id: u64, subjects: &CgroupSubjects) -> R
     raw::update(map.as_fd(), &id, subjects).map_err(failed("CGROUPS", "add to"))
 }
 
-pub(super) fn set_truth(kernel: &Kernel, slot: u32, truth: &BTreeMap<Address, Binding>) -> Result<(), KernelError> {
+pub(super) fn set_truth(
+    kernel: &Kernel,
+    slot: u32,
+    truth: &BTreeMap<Address, Binding>,
+) -> Result<(), KernelError> {
     replace(kernel, "TRUTH", slot, truth, truth.len() as u32).map(drop)
 }
 
@@ -66,7 +78,11 @@ pub(super) fn clear_fresh(kernel: &Kernel, slot: u32, epochs: &[u32]) -> Result<
     put(kernel, "FRESH", &places, &maps)
 }
 
-pub(super) fn read_fresh(kernel: &Kernel, slot: u32, epoch: u32) -> Result<Vec<(Address, Binding)>, KernelError> {
+pub(super) fn read_fresh(
+    kernel: &Kernel,
+    slot: u32,
+    epoch: u32,
+) -> Result<Vec<(Address, Binding)>, KernelError> {
     let reading = || failed("FRESH", "read");
     let mut id = [0_u32];
     if !raw::lookup(outer(kernel, "FRESH")?, &(slot * 2 + epoch), &mut id).map_err(reading())? {
@@ -138,7 +154,12 @@ fn replace<K: Plain, V: Plain>(
 }
 
 /// Puts inner maps into an outer map, and waits until no program uses what was there.
-fn put(kernel: &Kernel, name: &'static str, places: &[u32], maps: &[BorrowedFd<'_>]) -> Result<(), KernelError> {
+fn put(
+    kernel: &Kernel,
+    name: &'static str,
+    places: &[u32],
+    maps: &[BorrowedFd<'_>],
+) -> Result<(), KernelError> {
     let fds: Vec<u32> = maps.iter().map(|map| map.as_raw_fd() as u32).collect();
     raw::update_batch(outer(kernel, name)?, places, &fds).map_err(failed(name, "put an inner map into"))
 }

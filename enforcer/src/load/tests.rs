@@ -1,6 +1,7 @@
 use super::*;
 
-const POLICY: &str = "version: 1\nrules:\n  - name: one\n    action: deny\n    to: { names: [evil.example] }\n";
+const POLICY: &str =
+    "version: 1\nrules:\n  - name: one\n    action: deny\n    to: { names: [evil.example] }\n";
 
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -12,7 +13,8 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 #[test]
 fn a_directory_stands_for_its_visible_policy_files() {
-    let directory = directory(&[("b.yaml", POLICY), ("a.yml", POLICY), ("notes.txt", "x"), (".hidden.yaml", "x")]);
+    let directory =
+        directory(&[("b.yaml", POLICY), ("a.yml", POLICY), ("notes.txt", "x"), (".hidden.yaml", "x")]);
     let found = files(&[directory.path().to_path_buf()]).unwrap();
     assert_eq!(found, [directory.path().join("a.yml"), directory.path().join("b.yaml")]);
 }
@@ -21,7 +23,8 @@ fn a_directory_stands_for_its_visible_policy_files() {
 fn findings_of_several_files_come_together() {
     let directory = directory(&[("a.yaml", "version: 1\nrule: []\n"), ("b.yaml", "version: 2\nrules: []\n")]);
     let error = load(&[directory.path().to_path_buf()], None).unwrap_err();
-    let files: std::collections::BTreeSet<_> = error.diagnostics().iter().map(|found| found.file.clone()).collect();
+    let files: std::collections::BTreeSet<_> =
+        error.diagnostics().iter().map(|found| found.file.clone()).collect();
     assert_eq!(files.len(), 2, "{error:?}");
 }
 

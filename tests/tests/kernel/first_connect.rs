@@ -1,1 +1,123 @@
-//! todo
+//! The race that the kernel's binder wins: a program connects as soon as it has the answer.
+
+use std::env;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use enforcer_tests::{Attempt, Backend, Daemon, Lab, Machine};
+
+use crate::scenario::policy;
+
+const DENY: &str = r#"
+rules:
+  - { name: malware, action: deny, to: { names: ["*.evil.test"] } }
+"#;
+
+const ALLOW: &str = r#"
+default: deny
+rules:
+  - { name: registry, action: allow, to: { names: ["*.evil.test"] } }
+"#;
+
+/// Fewer where the processor is emulated, unless there is time.
+fn names() -> u32 {
+    let usual = if Machine::current().is_guest() { 200 } else { 1000 };
+    if env::var_os("ENFORCER_SOAK").is_some() { usual * 10 } else { usual }
+}
+
+/// A lab in which each name has an address of its own: what was learned of one says nothing about the next.
+fn lab() -> Lab {
+    let first = u32::from(Ipv4Addr::new(198, 19, 0, 1));
+    Lab::with(|dnsmasq| {
+        let name = |number: u32| (format!("h{number}.evil.test"), Ipv4Addr::from(first + number));
+        (0..names()).map(name).fold(dnsmasq, |dnsmasq, (name, address)| dnsmasq.name(&name, address))
+    })
+    .unwrap()
+}
+
+fn daemon(lab: &Lab, backend: Backend, text: &str) -> Daemon {
+    lab.daemon(backend).policy("policy", &policy(text)).start().unwrap()
+}
+
+fn connect_each(lab: &Lab) -> Vec<Attempt> {
+    let attempts = lab.client().connect_each("h{}.evil.test", 443, names()).unwrap();
+    assert_eq!(attempts.len(), names() as usize, "each name has one address");
+    attempts
+}
+
+fn refusals(attempts: &[Attempt]) -> usize {
+    attempts.iter().filter(|attempt| attempt.errno() == Some("EPERM")).count()
+}
+
+fn connections(attempts: &[Attempt]) -> usize {
+    attempts.iter().filter(|attempt| attempt.is_ok()).count()
+}
+
+#[test]
+fn no_first_connect_to_a_denied_name_gets_through() {
+    Machine::each_backend(|backend| {
+        let lab = lab();
+        let daemon = daemon(&lab, backend, DENY);
+        let attempts = connect_each(&lab);
+        assert_eq!((connections(&attempts), refusals(&attempts)), (0, attempts.len()));
+        assert_eq!(daemon.counter("bindingsFull").unwrap(), 0);
+        drop(daemon);
+        let attempts = connect_each(&lab);
+        assert_eq!(connections(&attempts), attempts.len());
+    });
+}
+
+#[test]
+fn no_first_connect_to_an_allowed_name_is_refused() {
+    Machine::each_backend(|backend| {
+        let lab = lab();
+        let daemon = daemon(&lab, backend, ALLOW);
+        let attempts = connect_each(&lab);
+        assert_eq!((connections(&attempts), refusals(&attempts)), (attempts.len(), 0));
+        drop(daemon);
+    });
+}
+
+#[test]
+fn without_the_binder_some_get_through() {
+    let machine = Machine::current();
+    if machine.is_guest() {
+        // It is a test of the two tests above, which are the same there.
+        return;
+    }
+    let lab = lab();
+    let daemon = lab.daemon(Backend::Cgroup).policy("policy", &policy(DENY)).argument("--no-binder");
+    let daemon = daemon.start().unwrap();
+    let attempts = connect_each(&lab);
+    assert!(connections(&attempts) > 0, "all {} were caught", attempts.len());
+    drop(daemon);
+}
+
+#[test]
+fn no_first_connect_gets_through_while_policies_change() {
+    Machine::each_backend(|backend| {
+        let lab = lab();
+        let daemon = daemon(&lab, backend, DENY);
+        let done = AtomicBool::new(false);
+        let (attempts, reloads) = thread::scope(|scope| {
+            let reloads = scope.spawn(|| {
+                let mut reloads = 0;
+                while !done.load(Ordering::Acquire) {
+                    let mark = daemon.mark().unwrap();
+                    let more = format!("{DENY}  - {{ name: r{reloads}, action: deny, to: {{ names: [\"r.test\"] }} }}\n");
+                    daemon.write_policy("policy", &policy(&more)).unwrap();
+                    let event = |event: &serde_json::Value| event["event"] == "PolicyReloaded";
+                    daemon.wait_for_event_since(mark, crate::scenario::SOON, event).unwrap();
+                    reloads += 1;
+                }
+                reloads
+            });
+            let attempts = connect_each(&lab);
+            done.store(true, Ordering::Release);
+            (attempts, reloads.join().unwrap())
+        });
+        assert!(reloads >= 1, "{reloads}");
+        assert_eq!((connections(&attempts), refusals(&attempts)), (0, attempts.len()), "{reloads} reloads");
+    });
+}

@@ -16,15 +16,15 @@ impl Scratch {
             let Some(classes) = ClassWord::of(slot, word) else { return false };
             let denies = classes.bits(ClassVector::Deny);
             let word_of_sighting = SightingWord {
-                question: self.sighting.question.0[word],
-                chain: self.sighting.chain.0[word],
-                question_except: self.sighting.question_except.0[word],
-                chain_except: self.sighting.chain_except.0[word],
+                question: self.sighting.question[word],
+                chain: self.sighting.chain[word],
+                question_except: self.sighting.question_except[word],
+                chain_except: self.sighting.chain_except[word],
             };
             let (any, all, except) = word_of_sighting.says(denies, trusted);
-            self.binding.any.0[word] = any;
-            self.binding.all.0[word] = all;
-            self.binding.except.0[word] = except;
+            self.binding.any[word] = any;
+            self.binding.all[word] = all;
+            self.binding.except[word] = except;
             denied |= any & denies & classes.bits(ClassVector::Enforced);
             denies_any |= any & denies;
             says |= any | except;
@@ -33,16 +33,19 @@ impl Scratch {
         if says != 0 || meta.binds_everything() {
             self.pass = 0;
             let hold = meta.hold_allow();
-            S::Loop::repeat(self.address_count, &mut Bind { scratch: &mut *self, slot, now: &now, hold: &hold });
+            S::Loop::repeat(
+                self.address_count,
+                &mut Bind { scratch: &mut *self, slot, now: &now, hold: &hold },
+            );
         }
         if denies_any != 0 && self.unrelated != 0 {
             // Some callers of resolvers do not look at owners: a denied question denies these addresses too, and says
             // nothing else about them.
             for word in Vector::words() {
                 let denies = ClassWord::of(slot, word).map_or(0, |classes| classes.bits(ClassVector::Deny));
-                self.binding.any.0[word] &= denies;
-                self.binding.all.0[word] = u64::MAX;
-                self.binding.except.0[word] = 0;
+                self.binding.any[word] &= denies;
+                self.binding.all[word] = u64::MAX;
+                self.binding.except[word] = 0;
             }
             self.pass = UNRELATED;
             S::Loop::repeat(self.address_count, &mut Bind { scratch: &mut *self, slot, now: &now, hold: &0 });
@@ -80,11 +83,12 @@ impl<S: Slot> Step for Bind<'_, S> {
             let may = self.slot.cidr(&scratch.address);
             // The sighting is kept for the next address; only this one loses its allow bits.
             for word in Vector::words() {
-                let denies = ClassWord::of(self.slot, word).map_or(0, |classes| classes.bits(ClassVector::Deny));
-                let kept = denies | may.map_or(0, |entry| entry.may_resolve.0[word]);
-                let saved = scratch.binding.any.0[word];
-                scratch.hit.0[word] = saved;
-                scratch.binding.any.0[word] = saved & kept;
+                let denies =
+                    ClassWord::of(self.slot, word).map_or(0, |classes| classes.bits(ClassVector::Deny));
+                let kept = denies | may.map_or(0, |entry| entry.may_resolve[word]);
+                let saved = scratch.binding.any[word];
+                scratch.hit[word] = saved;
+                scratch.binding.any[word] = saved & kept;
             }
             let bound = self.slot.bind(&scratch.address, &scratch.binding);
             scratch.binding.any = scratch.hit;

@@ -127,8 +127,8 @@ fn collect<S: Slot>(scratch: &mut Scratch, slot: &S, key: &Vector, form: Form) {
     }
     let Some((to, except)) = image::set(slot, &meta, set) else { return };
     for word in Vector::words() {
-        scratch.hit.0[word] |= to.0[word];
-        scratch.hit_except.0[word] |= except.0[word];
+        scratch.hit[word] |= to[word];
+        scratch.hit_except[word] |= except[word];
     }
 }
 

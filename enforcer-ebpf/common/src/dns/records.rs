@@ -75,8 +75,8 @@ impl Scratch {
         slot.hash_name(self, true)?;
         self.chain_hash = self.hash;
         for word in Vector::words() {
-            self.sighting.chain.0[word] |= self.hit.0[word] & !self.hit_except.0[word];
-            self.sighting.chain_except.0[word] |= self.hit_except.0[word];
+            self.sighting.chain[word] |= self.hit[word] & !self.hit_except[word];
+            self.sighting.chain_except[word] |= self.hit_except[word];
         }
         Some(())
     }

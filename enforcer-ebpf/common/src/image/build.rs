@@ -22,7 +22,9 @@ pub enum ImageError {
 impl std::fmt::Display for ImageError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::TooManySets => "the names of the policy fall into more than 65,535 different combinations of rules",
+            Self::TooManySets => {
+                "the names of the policy fall into more than 65,535 different combinations of rules"
+            }
             Self::NoArrangement => "the name table found no arrangement for this key",
             Self::TooManyNames => "the policy has more names than the name table can number",
         })
@@ -68,12 +70,12 @@ impl ImageBuilder {
 
     /// What happens to a connection that no rule matches.
     pub fn default(&mut self, deny: bool, enforced: bool) {
-        self.flags |= u64::from(deny) * DEFAULT_DENY | u64::from(enforced) * DEFAULT_ENFORCED;
+        self.flags |= (u64::from(deny) * DEFAULT_DENY) | (u64::from(enforced) * DEFAULT_ENFORCED);
     }
 
     /// What happens to an address that no lookup preceded and no rule matches.
     pub fn literal(&mut self, deny: bool, enforced: bool) {
-        self.flags |= u64::from(deny) * LITERAL | u64::from(enforced) * LITERAL_ENFORCED;
+        self.flags |= (u64::from(deny) * LITERAL) | (u64::from(enforced) * LITERAL_ENFORCED);
     }
 
     /// Nanoseconds that an allow binding lives at least.
@@ -90,7 +92,10 @@ impl ImageBuilder {
 
     /// The errno with which `class` refuses.
     pub fn errno(&mut self, class: u16, errno: u8) {
-        let word = self.errnos.get_mut(usize::from(class) / 64).and_then(|v| v.0.get_mut(usize::from(class) / 8 % WORDS));
+        let word = self
+            .errnos
+            .get_mut(usize::from(class) / 64)
+            .and_then(|v| v.0.get_mut(usize::from(class) / 8 % WORDS));
         if let Some(word) = word {
             let shift = class % 8 * 8;
             *word = *word & !(0xff << shift) | u64::from(errno) << shift;
@@ -110,11 +115,23 @@ impl ImageBuilder {
     ///
     /// # Errors
     /// [`ImageError::TooManySets`], if there are more than 32 bits can number.
-    pub fn name(&mut self, name: impl AsRef<[u8]>, form: Form, class: u16, except: bool) -> Result<(), ImageError> {
+    pub fn name(
+        &mut self,
+        name: impl AsRef<[u8]>,
+        form: Form,
+        class: u16,
+        except: bool,
+    ) -> Result<(), ImageError> {
         let entry = (name::hash(&self.key, name.as_ref()), form == Form::Exact);
         let current = self.names.get(&entry).copied().unwrap_or(0);
-        let Some(((mut to, mut excepted), _)) = self.set_list.get(current as usize).copied() else { return Ok(()) };
-        if except { excepted.insert(class) } else { to.insert(class) }
+        let Some(((mut to, mut excepted), _)) = self.set_list.get(current as usize).copied() else {
+            return Ok(());
+        };
+        if except {
+            excepted.insert(class);
+        } else {
+            to.insert(class);
+        }
         let set = match self.sets.get(&(to, excepted)) {
             Some(set) => *set,
             None => {
@@ -204,9 +221,11 @@ impl ImageBuilder {
         let mut vectors: Vec<Vector> = Vec::new();
         let mut numbers = vec![Vector::EMPTY; 2 * 0x1_0000 / 32];
         for protocol in [0_usize, 1] {
-            let ranges = || self.ports.iter().flat_map(move |(class, both)| {
-                both.iter().skip(protocol).take(1).flatten().map(move |range| (*class, range))
-            });
+            let ranges = || {
+                self.ports.iter().flat_map(move |(class, both)| {
+                    both.iter().skip(protocol).take(1).flatten().map(move |range| (*class, range))
+                })
+            };
             let edges: BTreeSet<u32> = ranges()
                 .flat_map(|(_, range)| [u32::from(*range.start()), u32::from(*range.end()) + 1])
                 .chain([0, 0x1_0000])
@@ -227,7 +246,9 @@ impl ImageBuilder {
                 });
                 for port in *first..*end {
                     let at = port as usize + protocol * 0x1_0000;
-                    if let Some(word) = numbers.get_mut(at / 32).and_then(|bucket| bucket.0.get_mut(at / 4 % WORDS)) {
+                    if let Some(word) =
+                        numbers.get_mut(at / 32).and_then(|bucket| bucket.0.get_mut(at / 4 % WORDS))
+                    {
                         *word |= (number as u64) << (at % 4 * 16);
                     }
                 }
@@ -252,10 +273,11 @@ impl ImageBuilder {
         let mut table = vec![Vector::EMPTY; count];
         let mut stash = Vector::EMPTY;
         for ((hash, exact), set) in &self.names {
-            let Place { fingerprint, first, second } = name::place(&self.key, *hash, if *exact { Form::Exact } else { Form::Below });
+            let Place { fingerprint, first, second } =
+                name::place(&self.key, *hash, if *exact { Form::Exact } else { Form::Below });
             let entry = fingerprint << 16 | numbers.get(*set as usize)?;
             let free = |at: u64| {
-                let at = (at * count as u64 >> 32) as usize;
+                let at = ((at * count as u64) >> 32) as usize;
                 (at, table.get(at).map_or(0, |bucket| bucket.0.iter().filter(|entry| **entry == 0).count()))
             };
             let ((first, first_free), (second, second_free)) = (free(first), free(second));

@@ -175,7 +175,7 @@ fn every_class_vector_is_found_word_by_word() {
     for (n, vector) in vectors.into_iter().enumerate() {
         for word in 0..8 {
             let expected = if n * 70 / 64 == word { 1 << (n * 70 % 64) } else { 0 };
-            assert_eq!(ClassWord::of(&image, word).unwrap().bits(vector), expected, "{vector:?} {word}");
+            assert_eq!(ClassWord::of(&image, Word::of(word as u64)).unwrap().bits(vector), expected, "{vector:?} {word}");
         }
     }
 }
@@ -230,7 +230,11 @@ fn sets_that_no_name_has_any_longer_do_not_count() {
     for class in 0..3 {
         for (n, (a, b)) in pairs.iter().enumerate() {
             let class = [*a, *b, 511][class];
-            assert_eq!(builder.name(format!("n{n}.test").as_bytes(), Form::Exact, class, false), Ok(()), "{n}");
+            assert_eq!(
+                builder.name(format!("n{n}.test").as_bytes(), Form::Exact, class, false),
+                Ok(()),
+                "{n}"
+            );
         }
     }
 }

@@ -76,8 +76,8 @@ fn places_fill_the_table_evenly() {
     for n in 0..64_000 {
         let Place { first, second, .. } =
             place(&key, hash(&key, format!("n{n}.test").as_bytes()), Form::Below);
-        buckets[0][(first * 64 >> 32) as usize] += 1;
-        buckets[1][(second * 64 >> 32) as usize] += 1;
+        buckets[0][((first * 64) >> 32) as usize] += 1;
+        buckets[1][((second * 64) >> 32) as usize] += 1;
     }
     for count in buckets.into_iter().flatten() {
         assert!((800..1200).contains(&count), "{count} of 1,000");
