@@ -32,8 +32,10 @@ pub struct Compiled {
     pub unknown_users: Vec<String>,
     /// Deny rules.
     pub deny: Vector,
-    /// Nanoseconds that a binding lives at least, with the rules that say so.
+    /// Nanoseconds that a binding lives at least, with the rules that say so; shortest first.
     pub holds: Vec<(u64, Vector)>,
+    /// The longest of them that an allow rule has.
+    pub hold_allow: u64,
     /// Rules with in-label globs, which user space alone can match.
     globs: Vec<u16>,
     binds_everything: bool,
@@ -72,9 +74,9 @@ impl Compiled {
         let literal_deny = literal.action != policy_schema::LiteralAddresses::Allow;
         image.literal(literal_deny, literal.mode() == Mode::Enforce);
         let allows = |vector: &Vector| !vector.without(&deny).is_empty();
-        image.hold_allow(
-            holds.iter().filter(|(_, rules)| allows(rules)).map(|(hold, _)| *hold).max().unwrap_or(0),
-        );
+        let hold_allow =
+            holds.iter().filter(|(_, rules)| allows(rules)).map(|(hold, _)| *hold).max().unwrap_or(0);
+        image.hold_allow(hold_allow);
         let (users, unknown_users) = users::by_id(&policy, user_id);
         let all_sightings = policy.rules().iter().any(|rule| rule.shared_address() == SharedAddress::All);
         Ok(Self {
@@ -85,6 +87,7 @@ impl Compiled {
             unknown_users,
             deny,
             holds: holds.into_iter().collect(),
+            hold_allow,
             globs,
             binds_everything: all_sightings || literal_deny,
             policy,

@@ -152,7 +152,12 @@ pub fn wait_on(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
 
 fn reload(session: &mut Session, say: &impl Fn(&str)) {
     match session.reload() {
-        Ok(changes) => say(&format!("policy version {} is in force; {}", changes.version, session.status())),
+        Ok((changes, warnings)) => {
+            for warning in warnings {
+                say(&warning.render());
+            }
+            say(&format!("policy version {} is in force; {}", changes.version, session.status()));
+        }
         Err(SessionError::Load(error)) => {
             say(&format!("the policy was not changed: {error}"));
             for finding in error.diagnostics() {

@@ -40,6 +40,8 @@ pub struct Answer {
     pub unrelated: u32,
     /// Every record could be read.
     pub complete: bool,
+    /// Some address is one that the kernel's binder does not reach: its records are out of order, or it is a hint.
+    pub beyond_binder: bool,
 }
 
 /// Why a record of the ring is no answer.
@@ -97,6 +99,7 @@ pub fn decode(record: &[u8]) -> Result<Answer, DecodeError> {
         addresses: followed.addresses,
         unrelated: followed.unrelated,
         complete: complete && followed.complete,
+        beyond_binder: followed.beyond_binder,
     })
 }
 

@@ -28,6 +28,7 @@ use std::{
 
 mod changes;
 mod events;
+mod protected;
 
 pub use changes::Changes;
 
@@ -66,6 +67,10 @@ pub struct Engine {
     clock: clock::Offset,
     /// Addresses that answers of this epoch named and that say something.
     pending: usize,
+    /// When bindings end or change by the passing of time.
+    due: Option<u64>,
+    /// Denied names that were answered with an address that no name rule reaches, not told yet and told.
+    protected: protected::Protected,
     counts: Counts,
 }
 
@@ -107,6 +112,8 @@ impl Engine {
             cgroups: Tree::scan(&place.root)?,
             clock: clock::Offset::now(),
             pending: 0,
+            due: None,
+            protected: protected::Protected::default(),
             counts: Counts::default(),
         };
         engine.reload(policy, resolvers)?;
@@ -133,51 +140,71 @@ impl Engine {
             BTreeMap::new()
         };
         self.kernel.install(&compiled, &cgroups, &BTreeMap::new())?;
-        // From here answers are judged by both policies, so nothing that is answered meanwhile is missed.
-        let result = self.flip(old.as_deref(), &compiled, resolvers);
-        if result.is_err() {
+        let before = self.names.clone();
+        if let Err(error) =
+            self.prepare(old.as_deref(), &compiled, &resolvers).and_then(|()| self.commit(&compiled))
+        {
+            // Nothing has happened as far as the programs are concerned; forget what was prepared.
+            self.names = before;
+            let joined = joined(&self.resolvers, &resolvers);
+            self.kernel.set_resolvers(&joined, &self.resolvers)?;
             self.kernel.control(Control::Slots, slot_bit(self.version))?;
-            return result.map(|()| Changes::default());
+            if let Some(old) = old {
+                self.kernel.control(Control::OnError, old.errors_deny().into())?;
+            }
+            return Err(error);
         }
         let changes = Changes::between(old.as_ref().map(|old| &*old.policy), &compiled);
         self.policies.insert(version, compiled);
         while self.policies.len() > POLICIES_KEPT {
             self.policies.pop_first();
         }
+        self.version = version;
+        if let Err(error) = self.settle(resolvers) {
+            // The new policy is in force; what is left over of the old one is only more than is needed.
+            tracing::error!(%error, "the old policy could not be cleaned up");
+        }
         Ok(changes)
     }
 
-    fn flip(
+    /// Has answers judged by both policies, so that nothing that is answered meanwhile is missed, and judges every known
+    /// sighting by the new one.
+    fn prepare(
         &mut self,
         old: Option<&Compiled>,
-        new: &Arc<Compiled>,
-        resolvers: Vec<Address>,
+        new: &Compiled,
+        resolvers: &[Address],
     ) -> Result<(), EngineError> {
-        let Self { kernel, names, .. } = self;
         let both = slot_bit(new.version) | if old.is_some() { slot_bit(self.version) } else { 0 };
-        kernel.control(Control::Slots, both)?;
-        kernel.fence()?;
-        if let Some(old) = old {
-            self.take_over(old)?;
-            let translate = changes::translation(&old.policy, &new.policy);
-            self.names.rejudge(new, |vector| changes::translate(&translate, vector));
-        } else {
-            names.rejudge(new, Vector::clone);
+        self.kernel.control(Control::Slots, both)?;
+        self.kernel.fence()?;
+        match old {
+            Some(old) => {
+                self.take_over(old)?;
+                let translation = changes::translation(&old.policy, &new.policy);
+                self.names.rejudge(new, |vector| changes::translate(&translation, vector));
+            }
+            None => self.names.rejudge(new, Vector::clone),
         }
-        let truth = self.names.truth(new, clock::boot());
-        let kernel = &mut self.kernel;
-        kernel.set_truth(new.version, &truth)?;
-        let joined: Vec<Address> = self.resolvers.iter().chain(&resolvers).copied().collect();
-        kernel.set_resolvers(&[], &joined)?;
-        kernel.control(Control::OnError, new.errors_deny().into())?;
-        kernel.control(Control::Version, new.version)?;
-        kernel.fence()?;
-        kernel.control(Control::Slots, slot_bit(new.version))?;
-        kernel.fence()?;
-        kernel.set_resolvers(&joined, &resolvers)?;
+        self.kernel.set_truth(new.version, &self.names.truth(new, clock::boot()))?;
+        Ok(self.kernel.set_resolvers(&[], &joined(&self.resolvers, resolvers))?)
+    }
+
+    /// Flips: the last store is the moment from which programs judge by the new policy.
+    fn commit(&mut self, new: &Compiled) -> Result<(), EngineError> {
+        self.kernel.control(Control::OnError, new.errors_deny().into())?;
+        Ok(self.kernel.control(Control::Version, new.version)?)
+    }
+
+    /// Lets go of the old policy, once no program uses it.
+    fn settle(&mut self, resolvers: Vec<Address>) -> Result<(), EngineError> {
+        self.kernel.fence()?;
+        self.kernel.control(Control::Slots, slot_bit(self.version))?;
+        self.kernel.fence()?;
+        self.due = self.next_change();
+        let joined = joined(&self.resolvers, &resolvers);
         self.resolvers = resolvers;
-        self.version = new.version;
-        Ok(())
+        Ok(self.kernel.set_resolvers(&joined, &self.resolvers)?)
     }
 
     /// Trusts other resolvers from here on.
@@ -210,8 +237,12 @@ impl Engine {
         self.clock = clock::Offset::now();
         let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
         let late = self.drain_answers(&policy);
-        let expired = self.names.expire(&policy, clock::boot());
-        if late || expired || self.pending > 0 {
+        let now = clock::boot();
+        let over = self.due.is_some_and(|due| due <= now);
+        if over {
+            self.names.expire(&policy, now);
+        }
+        if late || over || self.pending > 0 {
             self.turn()?;
         }
         if policy.has_cgroup_subjects() { self.classify(&policy) } else { Ok(()) }
@@ -231,8 +262,14 @@ impl Engine {
         let truth = self.names.truth(&policy, clock::boot());
         self.kernel.set_truth(self.version, &truth)?;
         self.kernel.clear_fresh(self.version, ended)?;
+        self.due = self.next_change();
         self.counts.turns += 1;
         Ok(())
+    }
+
+    /// When the bindings change next by the passing of time alone.
+    fn next_change(&self) -> Option<u64> {
+        self.names.next_change(self.policies.get(&self.version)?, clock::boot())
     }
 
     /// Brings the name table up to date with everything that was bound before the last fence.
@@ -249,7 +286,7 @@ impl Engine {
 
     /// Records every answer that is there; returns whether some binding waits for user space.
     fn drain_answers(&mut self, policy: &Compiled) -> bool {
-        let Self { answers, names, counts, pending, .. } = self;
+        let Self { answers, names, counts, pending, protected, resolvers, .. } = self;
         let mut late = false;
         answers.drain(|record| {
             let answer = match dns::decode(record) {
@@ -261,6 +298,7 @@ impl Engine {
                 }
             };
             let recorded = names.record(&answer, policy);
+            protected.look(&answer, policy, resolvers);
             counts.late_binds += u64::from(recorded.late);
             late |= recorded.late;
             if recorded.matters {
@@ -305,6 +343,9 @@ impl Engine {
             // Younger than the last look; the kernel has judged it as unclassified.
             self.read_cgroups()?;
         }
+        for (name, address, rule) in self.protected.take() {
+            emit(report::Event::ProtectedAddress { time: std::time::SystemTime::now(), name, address, rule });
+        }
         for event in &raw {
             emit(report::Event::NetTcpConnect(events::connect(self, event)));
         }
@@ -347,6 +388,11 @@ impl Engine {
     pub fn resolvers(&self) -> &[Address] {
         &self.resolvers
     }
+}
+
+/// Both sets of resolvers.
+fn joined(one: &[Address], two: &[Address]) -> Vec<Address> {
+    one.iter().chain(two).copied().collect()
 }
 
 fn slot_bit(version: u64) -> u64 {

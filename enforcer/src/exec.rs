@@ -179,8 +179,13 @@ fn tell(event: &Event, seen: &mut Seen) {
     seen.denied += 1;
     let line = denial(connect);
     if seen.told.insert(line.clone()) {
-        eprintln!("enforcer: {line}");
+        say(&line);
     }
+}
+
+/// One write, so that the line stays whole beside what the command writes there.
+fn say(line: &str) {
+    drop(io::stderr().write_all(format!("enforcer: {line}\n").as_bytes()));
 }
 
 fn denial(connect: &Connect) -> String {
@@ -204,12 +209,12 @@ fn summarise(session: &Session, seen: &Seen) {
         "AuditOnly" => "would be denied",
         _ => "denied",
     };
-    eprintln!(
-        "enforcer: {connects} connects, {denied} {mode} ({} destinations); backend {}, status {}",
+    say(&format!(
+        "{connects} connects, {denied} {mode} ({} destinations); backend {}, status {}",
         told.len(),
         summary.backend,
         session.status(),
-    );
+    ));
 }
 
 fn code(status: ExitStatus) -> i32 {

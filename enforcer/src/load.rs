@@ -31,7 +31,7 @@ impl LoadError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("check the path given with `--policy`; examples are in `examples/policies/`".to_owned())
+                Some("check the path; examples are in `examples/policies/`".to_owned())
             }
             Self::Read { .. } | Self::Policy(_) => None,
             Self::Empty(_) => Some("policy files end in `.yaml` or `.yml`".to_owned()),

@@ -29,7 +29,7 @@ struct Sighting {
 }
 
 /// All addresses that answers have named.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NameTable {
     addresses: BTreeMap<Address, Vec<Sighting>>,
     /// Bindings that no record explains (it was lost): kept without a name until they expire.
@@ -69,7 +69,7 @@ impl NameTable {
             }
         }
         let matters = !said.any.is_empty() || !said.except.is_empty() || policy.binds_everything();
-        let unread = answer.unparsed_by_kernel && matters;
+        let unread = (answer.unparsed_by_kernel || answer.beyond_binder) && matters;
         Recorded { late: (unread || !said.late.is_empty()) && !answer.addresses.is_empty(), matters }
     }
 
@@ -166,7 +166,7 @@ impl NameTable {
             binding.expiry = binding.expiry.max(nameless.expiry);
         }
         let says = !binding.any.is_empty() || !binding.except.is_empty();
-        (binding.expiry > 0 && (says || policy.binds_everything())).then_some(binding)
+        (says || (policy.binds_everything() && binding != Binding::IDENTITY)).then_some(binding)
     }
 
     /// What the live sightings of an address say.
@@ -176,14 +176,13 @@ impl NameTable {
         for sighting in self.addresses.get(address).map_or(&[][..], Vec::as_slice) {
             let mut live = Vector::EMPTY;
             for (hold, rules) in &policy.holds {
-                let end = end(sighting, *hold);
-                if end > now {
+                if end(sighting, *hold) > now {
                     live.union(rules);
-                    binding.expiry = binding.expiry.max(end);
                 }
             }
-            if policy.holds.is_empty() && sighting.seen + sighting.ttl > now {
-                binding.expiry = binding.expiry.max(sighting.seen + sighting.ttl);
+            // An untrusted answer is nothing that an allow rule could lean on, nor the lookup that an address needs.
+            if sighting.trusted {
+                binding.expiry = binding.expiry.max(end(sighting, policy.hold_allow));
             }
             let Contribution { any, all, except, late: _ } = &sighting.said;
             let over = Vector::FULL.without(&live);

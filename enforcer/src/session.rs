@@ -11,8 +11,10 @@ use crate::{
     status::{Status, Summary},
 };
 use enforcer_common::{Address, control::Counter};
-use policy_schema::{Mode, PolicySet, TrustedResolvers};
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use policy_schema::{Diagnostic, Mode, PolicySet, TrustedResolvers};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+
+mod unsupported;
 
 /// What the command line says about a session.
 #[derive(Clone, Debug)]
@@ -70,6 +72,8 @@ pub struct Session {
     /// Files and directories that the policy depends on.
     paths: Vec<PathBuf>,
     events_lost: u64,
+    /// The counters at the last check.
+    counted: BTreeMap<Counter, u64>,
     /// Why `lsm` was not taken, where it was tried.
     lsm_refused: Option<String>,
 }
@@ -95,6 +99,7 @@ impl Session {
             status: Status::NotEnforced(Vec::new()),
             paths,
             events_lost: 0,
+            counted: BTreeMap::new(),
             lsm_refused,
         };
         session.check();
@@ -104,15 +109,15 @@ impl Session {
         }
     }
 
-    /// Reads the policy files again and puts them in force.
+    /// Reads the policy files again and puts them in force. Returns what changed, and what is doubtful.
     ///
     /// # Errors
     /// [`SessionError`]; the policy in force stays, and an event says so.
-    pub fn reload(&mut self) -> Result<Changes, SessionError> {
+    pub fn reload(&mut self) -> Result<(Changes, Vec<Diagnostic>), SessionError> {
         let loaded = load::load(&self.options.policies, self.options.mode);
-        let result = loaded.map_err(SessionError::from).and_then(|Loaded { policy, warnings: _, paths }| {
+        let result = loaded.map_err(SessionError::from).and_then(|Loaded { policy, warnings, paths }| {
             self.paths = paths;
-            self.put_in_force(Arc::new(policy))
+            Ok((self.put_in_force(Arc::new(policy))?, warnings))
         });
         if let Err(SessionError::Load(error)) = &result {
             let diagnostics = error.diagnostics().to_vec();
@@ -152,16 +157,8 @@ impl Session {
         let unknown = policy.unknown_users.iter();
         let mut missing: Vec<String> =
             unknown.map(|name| format!("this machine has no user `{name}`")).collect();
-        let counters = self.engine.counters().unwrap_or_default();
-        for (counter, what) in [
-            (Counter::BindingsFull, "addresses found no room in the kernel's map"),
-            (Counter::AnswersLost, "answers did not reach the daemon"),
-        ] {
-            match counters.get(&counter) {
-                Some(count) if *count > 0 => missing.push(format!("{count} {what}")),
-                _ => {}
-            }
-        }
+        missing.extend(unsupported::reasons(&policy.policy));
+        missing.extend(self.losses());
         let status = Status::of(policy.policy.mode(), canary, missing);
         let old = std::mem::replace(&mut self.status, status);
         if old != self.status {
@@ -169,6 +166,22 @@ impl Session {
             let reasons = self.status.reasons().to_vec();
             self.emit(&Event::StatusChanged { time: SystemTime::now(), from, to, reasons });
         }
+    }
+
+    /// What found no room since the last look.
+    fn losses(&mut self) -> Vec<String> {
+        let now = self.engine.counters().unwrap_or_default();
+        let before = std::mem::replace(&mut self.counted, now);
+        let count = |counters: &BTreeMap<Counter, u64>, counter| counters.get(&counter).copied().unwrap_or(0);
+        [
+            (Counter::BindingsFull, "addresses found no room in the kernel's map since the last look"),
+            (Counter::AnswersLost, "answers did not reach the daemon since the last look"),
+        ]
+        .into_iter()
+        .map(|(counter, what)| (count(&self.counted, counter).saturating_sub(count(&before, counter)), what))
+        .filter(|(new, _)| *new > 0)
+        .map(|(new, what)| format!("{new} {what}"))
+        .collect()
     }
 
     /// Reads what the programs have handed over. `see` is shown every event. Returns how many there were.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How much is enforced.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "state", content = "reasons")]
+#[serde(tag = "state", content = "reasons")]
 pub enum Status {
     /// The policy only logs, as its mode says.
     AuditOnly,

@@ -226,7 +226,11 @@ impl Attempt {
     }
 
     /// Reads a line that `peer` printed.
-    pub(crate) fn parse(line: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When it is not the line of an attempt.
+    pub fn parse(line: &str) -> Result<Self> {
         let words: Vec<&str> = line.splitn(3, ' ').collect();
         let attempt = match *words.as_slice() {
             ["ok", address] => address.parse().ok().map(Self::Ok),

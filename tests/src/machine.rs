@@ -97,6 +97,13 @@ impl Machine {
         }
     }
 
+    /// Runs a test with one of the backends: what it is about is the same with each.
+    pub fn one_backend(test: impl Fn(Backend)) {
+        if let Some(&backend) = Self::current().backends().first() {
+            test(backend);
+        }
+    }
+
     /// The cgroup that a policy is enforced in, for the daemon's `--cgroup`: the whole guest, or on a machine that
     /// others use no more than the test's own cgroup.
     pub fn scope<'cgroup>(&self, own: &'cgroup Cgroup) -> Option<&'cgroup Cgroup> {

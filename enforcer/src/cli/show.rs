@@ -59,11 +59,7 @@ pub(super) fn status(answer: &Value, as_json: bool) -> ExitCode {
     } else {
         print_status(answer, state);
     }
-    if matches!(state, "AuditOnly" | "Enforced" | "auditOnly" | "enforced") {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(3)
-    }
+    if matches!(state, "AuditOnly" | "Enforced") { ExitCode::SUCCESS } else { ExitCode::from(3) }
 }
 
 fn print_status(answer: &Value, state: &str) {

@@ -227,6 +227,7 @@ fn answer(chain: &[&str], address: Address) -> Answer {
         addresses: vec![(address, 300)],
         unrelated: 0,
         complete: true,
+        beyond_binder: false,
     }
 }
 

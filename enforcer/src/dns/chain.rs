@@ -42,6 +42,7 @@ pub(super) struct Followed {
     pub addresses: Vec<(Address, u32)>,
     pub unrelated: u32,
     pub complete: bool,
+    pub beyond_binder: bool,
 }
 
 /// Follows the records in whatever order they come.
@@ -94,10 +95,29 @@ pub(super) fn follow(question: &Name, records: &[Record]) -> Followed {
 
     let unrelated =
         by_owner.iter().filter(|(owner, _)| !seen.contains(**owner)).map(|(_, records)| records.len());
+    let bound = by_binder(question, records);
     Followed {
         chain,
+        beyond_binder: addresses.keys().any(|address| !bound.contains(address)),
         addresses: addresses.into_iter().collect(),
         unrelated: unrelated.sum::<usize>() as u32,
         complete: moved < MOVED_MAX,
     }
+}
+
+/// The addresses that the kernel's binder reaches: it follows the records once, in their order, and knows no service hints
+/// (`enforcer_common::dns`).
+fn by_binder(question: &Name, records: &[Record]) -> BTreeSet<Address> {
+    let mut bound = BTreeSet::new();
+    let mut current = question;
+    for record in records {
+        match &record.data {
+            Data::Address(address) if record.owner == *current => {
+                bound.insert(*address);
+            }
+            Data::Alias(target) if record.owner == *current => current = target,
+            _ => {}
+        }
+    }
+    bound
 }

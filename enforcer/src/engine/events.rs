@@ -40,7 +40,7 @@ pub(super) fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
     }
 }
 
-fn rule_name(policy: Option<&Compiled>, rule: RuleId) -> RuleName {
+pub(super) fn rule_name(policy: Option<&Compiled>, rule: RuleId) -> RuleName {
     match rule {
         RuleId::BUILTIN => RuleName::Builtin,
         RuleId::DEFAULT => RuleName::Default(policy.and_then(only_policy)),

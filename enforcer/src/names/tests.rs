@@ -34,6 +34,7 @@ fn answer(chain: &[&str], to: &str, ttl: u32, time: u64) -> Answer {
         addresses: vec![(address(to), ttl)],
         unrelated: 0,
         complete: true,
+        beyond_binder: false,
     }
 }
 

@@ -1,1 +1,142 @@
-//! todo
+//! Messages that are no answers, damaged, or meant to lead astray: counted, and the daemon goes on.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+
+use enforcer_tests::{Daemon, Lab, Machine, wait_for};
+
+use crate::scenario::{SOON, connects, policy, refused};
+
+const POLICY: &str = "rules:\n  - { name: malware, action: deny, to: { names: [\"*.evil.example\"] } }\n";
+
+/// Header of an answer with one question and this many records.
+fn header(records: u16) -> Vec<u8> {
+    let mut message = b"\x12\x34\x81\x80\0\x01".to_vec();
+    message.extend(records.to_be_bytes());
+    message.extend([0; 4]);
+    message
+}
+
+fn name(name: &str) -> Vec<u8> {
+    let labels = name
+        .split('.')
+        .flat_map(|label| std::iter::once(u8::try_from(label.len()).unwrap()).chain(label.bytes()));
+    labels.chain([0]).collect()
+}
+
+/// The question for a name's address.
+fn question(host: &str) -> Vec<u8> {
+    [&name(host)[..], b"\0\x01\0\x01"].concat()
+}
+
+/// A record with this data; its owner is the question.
+fn record(kind: u16, data: &[u8]) -> Vec<u8> {
+    let mut record = b"\xc0\x0c".to_vec();
+    record.extend(kind.to_be_bytes());
+    record.extend(b"\0\x01\0\0\x02\x58");
+    record.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+    record.extend(data);
+    record
+}
+
+/// An answer that says that the name has the address.
+fn answer(host: &str, address: Ipv4Addr) -> Vec<u8> {
+    [header(1), question(host), record(1, &address.octets())].concat()
+}
+
+/// Messages that no resolver sends.
+fn nonsense() -> Vec<Vec<u8>> {
+    let mut messages = vec![
+        Vec::new(),
+        vec![0],
+        vec![0xff; 12],
+        vec![0xff; 1400],
+        // A name that points to itself, two that point to each other, one that points behind the message.
+        [&header(1)[..], b"\xc0\x0c\0\x01\0\x01"].concat(),
+        [&header(1)[..], b"\x01a\xc0\x0e\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\0\0\0"].concat(),
+        [&header(1)[..], b"\xff\xff\0\x01\0\x01"].concat(),
+        // A label longer than the message, one of a kind that does not exist, a name longer than names are.
+        [&header(1)[..], b"\x3fabc"].concat(),
+        [&header(1)[..], b"\x80abc\0\0\x01\0\x01"].concat(),
+        [&header(1)[..], &b"\x01a".repeat(300), b"\0\0\x01\0\x01"].concat(),
+        // More records than there are, an address of three bytes, a length beyond the end.
+        [header(0xffff), question("www.good.example")].concat(),
+        [header(1), question("www.good.example"), record(1, &[203, 0, 113])].concat(),
+        [&header(1)[..], &question("www.good.example"), b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\xff\xff\x01"]
+            .concat(),
+        // An alias of itself.
+        [header(1), question("www.good.example"), record(5, b"\xc0\x0c")].concat(),
+    ];
+    let whole = answer("www.good.example", Ipv4Addr::new(198, 51, 100, 7));
+    messages.extend((0..whole.len()).map(|end| whole[..end].to_vec()));
+    // Each byte turned once.
+    messages.extend((0..whole.len()).map(|at| {
+        let mut message = whole.clone();
+        message[at] ^= 0xff;
+        message
+    }));
+    messages
+}
+
+/// Sends messages as a resolver would, from its port, to a socket that somebody has open.
+fn send(lab: &Lab, from: Ipv4Addr, messages: &[Vec<u8>]) -> usize {
+    lab.netns
+        .run(|| {
+            let server = UdpSocket::bind((from, 53)).unwrap();
+            let client = UdpSocket::bind((Ipv4Addr::new(192, 0, 2, 77), 0)).unwrap();
+            client.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+            let to: SocketAddr = client.local_addr().unwrap();
+            let mut delivered = 0;
+            for message in messages {
+                server.send_to(message, to).unwrap();
+                // Some may be withheld; what is delivered is read at once, so that none is lost for want of room.
+                delivered += usize::from(client.recv(&mut [0; 2048]).is_ok());
+            }
+            delivered
+        })
+        .unwrap()
+}
+
+fn start(lab: &Lab, backend: enforcer_tests::Backend) -> Daemon {
+    lab.daemon(backend).policy("policy", &policy(POLICY)).start().unwrap()
+}
+
+#[test]
+fn nonsense_is_counted_and_changes_nothing() {
+    Machine::one_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        let messages = nonsense();
+        let resolver = Ipv4Addr::new(198, 18, 0, 99);
+        let daemon = start(&lab, backend);
+        let before = daemon.counter("answersUnparsed").unwrap();
+
+        send(&lab, resolver, &messages);
+
+        let seen = daemon.counter("answers").unwrap();
+        assert!(seen >= messages.len() as u64 - 1, "{seen} of {}", messages.len());
+        let unparsed = daemon.counter("answersUnparsed").unwrap() - before;
+        assert!(unparsed >= 20, "{unparsed} of {} are damaged", messages.len());
+        assert_eq!(daemon.counter("errors").unwrap(), 0);
+        refused(lab.client(), "www.evil.example", 443, "EPERM");
+        connects(lab.client(), "www.good.example", 443);
+        let answered = wait_for(SOON, || daemon.ask(&["status"]).ok().filter(|outcome| outcome.success()));
+        assert!(answered.is_some(), "{}", daemon.stderr().unwrap());
+        assert!(!daemon.stderr().unwrap().contains("panicked"));
+    });
+}
+
+#[test]
+fn an_answer_of_a_denied_name_binds_whatever_stands_behind_it() {
+    Machine::one_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        let daemon = start(&lab, backend);
+        let address = |last| Ipv4Addr::new(203, 0, 113, last);
+        // Cut off behind the first address, which says what it says.
+        let mut cut = [header(2), question("x.evil.example"), record(1, &address(90).octets())].concat();
+        cut.extend(b"\xc0\x0c\0\x01");
+        send(&lab, Ipv4Addr::new(198, 18, 0, 99), &[answer("y.evil.example", address(91)), cut]);
+        refused(lab.client(), "203.0.113.91", 443, "EPERM");
+        refused(lab.client(), "203.0.113.90", 443, "EPERM");
+        connects(lab.client(), "203.0.113.92", 443);
+        drop(daemon);
+    });
+}

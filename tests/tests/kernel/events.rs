@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use enforcer_tests::{Attempt, Lab, Machine, sibling};
+use enforcer_tests::{Attempt, Daemon, Lab, Machine, sibling};
 
 use crate::scenario::{Case, SOON, connects, enforced, policy, refused};
 
@@ -63,41 +63,31 @@ fn a_refused_attempt_is_told_with_everything_about_it() {
 }
 
 #[test]
-fn an_allowed_attempt_is_told_too() {
-    Machine::each_backend(|backend| {
-        let lab = Lab::new().unwrap();
-        let good = SocketAddr::from((Lab::GOOD, 443));
-        let cases = [Case::open(lab.client(), "www.good.example", 443).by_default()];
-        enforced(&lab, backend, &policy(POLICY), &cases, |daemon| {
-            let event = daemon.connect_event(0, good).unwrap();
-            assert_eq!(event["results"], serde_json::json!(["www.good.example"]), "{event}");
-            assert_eq!(event["verdict"], "allow", "{event}");
-            assert_eq!((&event["wouldDeny"], &event["blocked"]), (&false.into(), &false.into()), "{event}");
-            assert!(event["rule"].is_null() && event["effectiveRule"].is_null(), "{event}");
-            // An address that no lookup preceded has no names.
-            let mark = daemon.mark().unwrap();
-            let literal = connects(lab.client(), "198.51.100.99", 443);
-            let event = daemon.connect_event(mark, literal).unwrap();
-            assert_eq!(event["results"], serde_json::json!([]), "{event}");
-        });
-    });
-}
-
-#[test]
-fn an_address_is_told_with_all_its_names() {
+fn allowed_attempts_are_told_too_with_every_name() {
     Machine::each_backend(|backend| {
         let lab = Lab::new().unwrap();
         let cases = [
+            Case::open(lab.client(), "www.good.example", 443).by_default(),
+            Case::open(lab.client(), "198.51.100.99", 443).by_default(),
             Case::open(lab.client(), "shared.good.example", 443).by_default(),
             Case::refused(lab.client(), "shared.evil.example", 443, "EPERM").by("malware"),
             Case::open(lab.client(), "alias.example", 443).by_default(),
         ];
         enforced(&lab, backend, &policy(POLICY), &cases, |daemon| {
+            let event = daemon.connect_event(0, (Lab::GOOD, 443).into()).unwrap();
+            assert_eq!(event["results"], serde_json::json!(["www.good.example"]), "{event}");
+            assert_eq!(event["verdict"], "allow", "{event}");
+            assert_eq!((&event["wouldDeny"], &event["blocked"]), (&false.into(), &false.into()), "{event}");
+            assert!(event["rule"].is_null() && event["effectiveRule"].is_null(), "{event}");
+            // An address that no lookup preceded has no names.
+            let event = daemon.connect_event(0, "198.51.100.99:443".parse().unwrap()).unwrap();
+            assert_eq!(event["results"], serde_json::json!([]), "{event}");
+            // One that was answered for two names has both.
             let mark = daemon.mark().unwrap();
             let address = refused(lab.client(), "shared.good.example", 443, "EPERM");
             let event = daemon.connect_event(mark, address).unwrap();
-            let mut names: Vec<&str> =
-                event["results"].as_array().unwrap().iter().filter_map(|name| name.as_str()).collect();
+            let names = event["results"].as_array().unwrap();
+            let mut names: Vec<&str> = names.iter().filter_map(|name| name.as_str()).collect();
             names.sort_unstable();
             assert_eq!(names, ["shared.evil.example", "shared.good.example"], "{event}");
             // Nearest to the question first.
@@ -109,16 +99,12 @@ fn an_address_is_told_with_all_its_names() {
 
 #[test]
 fn an_attempt_outside_the_scope_is_neither_judged_nor_told() {
-    let machine = Machine::current();
-    if machine.is_guest() {
-        // The scope is the whole machine there; in a cgroup of its own it is tested on every machine below.
-        eprintln!("with a scope on purpose");
-    }
     Machine::each_backend(|backend| {
         let lab = Lab::new().unwrap();
         let evil = SocketAddr::from((Lab::EVIL, 443));
         connects(lab.outsider(), "www.evil.example", 443);
-        let mut daemon = enforcer_tests::Daemon::builder(backend)
+        // In the cgroup even where the machine is the test's own.
+        let mut daemon = Daemon::builder(backend)
             .cgroup(Some(&lab.cgroup))
             .policy("policy", &policy(POLICY))
             .start()

@@ -44,7 +44,8 @@ fn a_denied_name_fails_at_once_and_is_told() {
         let summary = format!("denied (1 destinations); backend {backend}, status Enforced");
         assert!(outcome.stderr.contains(&summary), "{outcome:?}");
 
-        let outcome = exec(&lab, backend, &[], &["curl", "--silent", "--show-error", "http://www.good.example/"]);
+        let outcome =
+            exec(&lab, backend, &[], &["curl", "--silent", "--show-error", "http://www.good.example/"]);
         assert!(outcome.success(), "{outcome:?}");
         assert!(outcome.stderr.contains("1 connects, 0 denied"), "{outcome:?}");
         assert!(lab.client().run("curl", &["--silent", "--show-error", url]).unwrap().success());
@@ -53,7 +54,7 @@ fn a_denied_name_fails_at_once_and_is_told() {
 
 #[test]
 fn refusing_takes_no_time() {
-    Machine::each_backend(|backend| {
+    Machine::one_backend(|backend| {
         let lab = lab();
         let script = "import socket, time\n\
                       start = time.monotonic()\n\
@@ -81,16 +82,15 @@ fn the_exit_status_is_the_commands() {
     assert_eq!(code, 127, "{outcome:?}");
     assert!(outcome.stderr.contains("cannot run `/nonexistent/command`"), "{outcome:?}");
     assert_eq!(status(&["/etc/passwd"]).0, 126);
-    let missing = lab.client().run(
-        enforcer().unwrap().to_str().unwrap(),
-        &["exec", "--policy", "/nonexistent.yaml", "--", "true"],
-    );
+    let missing = lab
+        .client()
+        .run(enforcer().unwrap().to_str().unwrap(), &["exec", "--policy", "/nonexistent.yaml", "--", "true"]);
     assert_eq!(missing.unwrap().status.code(), Some(2));
 }
 
 #[test]
 fn the_command_runs_as_another_user() {
-    Machine::each_backend(|backend| {
+    Machine::one_backend(|backend| {
         let lab = lab();
         let script = "id -u; echo \"$HOME\"; curl --silent http://denied.example/; echo $?";
         let outcome = exec(&lab, backend, &["--user", "nobody"], &["sh", "-c", script]);
@@ -126,7 +126,8 @@ fn a_termination_reaches_the_command() {
     let policy = example("block-malicious-domains.yaml");
     let arguments = ["exec", "--policy", policy.to_str().unwrap(), "--backend", backend.as_str(), "--"];
     let script = "trap 'echo terminated; exit 9' TERM; echo started; while :; do sleep 0.1; done";
-    let running = lab.client().spawn(enforcer().unwrap(), &[&arguments[..], &["sh", "-c", script]].concat()).unwrap();
+    let running =
+        lab.client().spawn(enforcer().unwrap(), &[&arguments[..], &["sh", "-c", script]].concat()).unwrap();
     assert_eq!(running.line(Duration::from_secs(60)).unwrap(), "started");
     let start = Instant::now();
     // SAFETY: takes numbers only. The child has not been waited for, so the id is still its own.

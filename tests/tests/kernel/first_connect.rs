@@ -96,7 +96,7 @@ fn without_the_binder_some_get_through() {
 
 #[test]
 fn no_first_connect_gets_through_while_policies_change() {
-    Machine::each_backend(|backend| {
+    Machine::one_backend(|backend| {
         let lab = lab();
         let daemon = daemon(&lab, backend, DENY);
         let done = AtomicBool::new(false);
@@ -105,7 +105,9 @@ fn no_first_connect_gets_through_while_policies_change() {
                 let mut reloads = 0;
                 while !done.load(Ordering::Acquire) {
                     let mark = daemon.mark().unwrap();
-                    let more = format!("{DENY}  - {{ name: r{reloads}, action: deny, to: {{ names: [\"r.test\"] }} }}\n");
+                    let more = format!(
+                        "{DENY}  - {{ name: r{reloads}, action: deny, to: {{ names: [\"r.test\"] }} }}\n"
+                    );
                     daemon.write_policy("policy", &policy(&more)).unwrap();
                     let event = |event: &serde_json::Value| event["event"] == "PolicyReloaded";
                     daemon.wait_for_event_since(mark, crate::scenario::SOON, event).unwrap();

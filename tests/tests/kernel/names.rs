@@ -1,5 +1,6 @@
 //! Which names a rule is about.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use enforcer_tests::{Lab, Machine, wait_for};
@@ -17,13 +18,26 @@ rules:
   - { name: case, action: deny, to: { names: ["MiXed.Test", "münchen.test"] } }
 "#;
     let hosts = [
-        "exact.test", "www.exact.test", "evil.test", "www.evil.test", "a.b.c.evil.test", "notevil.test",
-        "evil.test.good.test", "both.test", "www.both.test", "x.part.test", "ok.part.test", "mixed.test",
+        "exact.test",
+        "www.exact.test",
+        "evil.test",
+        "www.evil.test",
+        "a.b.c.evil.test",
+        "notevil.test",
+        "evil.test.good.test",
+        "both.test",
+        "www.both.test",
+        "x.part.test",
+        "ok.part.test",
+        "mixed.test",
         "xn--mnchen-3ya.test",
     ];
     Machine::each_backend(|backend| {
         let lab = Lab::with(|dnsmasq| {
-            hosts.iter().zip(20..).fold(dnsmasq, |dnsmasq, (host, last)| dnsmasq.name(host, [203, 0, 113, last]))
+            hosts
+                .iter()
+                .zip(20..)
+                .fold(dnsmasq, |dnsmasq, (host, last)| dnsmasq.name(host, [203, 0, 113, last]))
         })
         .unwrap();
         let open = |host| Case::open(lab.client(), host, 443).by_default();
@@ -46,31 +60,6 @@ rules:
         enforced(&lab, backend, &policy(POLICY), &cases, |_| {
             refused(lab.client(), "WWW.Evil.TEST", 443, "EPERM");
         });
-    });
-}
-
-#[test]
-fn every_name_of_a_chain_counts() {
-    const POLICY: &str = r#"
-rules:
-  - { name: end, action: deny, to: { names: ["target.example"] } }
-  - { name: start, action: deny, to: { names: ["front.test"] } }
-"#;
-    Machine::each_backend(|backend| {
-        let lab = Lab::with(|dnsmasq| {
-            dnsmasq
-                .name("back.test", [203, 0, 113, 40])
-                .alias("middle.test", "back.test")
-                .alias("front.test", "middle.test")
-        })
-        .unwrap();
-        let cases = [
-            Case::refused(lab.client(), "alias.example", 443, "EPERM").by("end"),
-            // Nobody has come by way of the denied name yet.
-            Case::open(lab.client(), "middle.test", 443).by_default(),
-            Case::refused(lab.client(), "front.test", 443, "EPERM").by("start"),
-        ];
-        enforced(&lab, backend, &policy(POLICY), &cases, |_| ());
     });
 }
 
@@ -115,23 +104,37 @@ rules:
 }
 
 #[test]
-fn both_families_are_judged() {
+fn chains_and_both_families_are_judged() {
     const POLICY: &str = r#"
 rules:
   - { name: six, action: deny, to: { names: ["six.example"] } }
   - { name: malware, action: deny, to: { names: ["*.evil.example"] } }
+  - { name: end, action: deny, to: { names: ["target.example"] } }
+  - { name: start, action: deny, to: { names: ["front.test"] } }
 "#;
     Machine::each_backend(|backend| {
-        let lab =
-            Lab::with(|dnsmasq| dnsmasq.name("six.good.test", "2001:db8::8".parse::<std::net::Ipv6Addr>().unwrap()))
-                .unwrap();
+        let lab = Lab::with(|dnsmasq| {
+            dnsmasq
+                .name("six.good.test", Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 8))
+                .name("back.test", [203, 0, 113, 40])
+                .alias("middle.test", "back.test")
+                .alias("front.test", "middle.test")
+        })
+        .unwrap();
+        let open = |host| Case::open(lab.client(), host, 443).by_default();
+        let denied = |host, rule| Case::refused(lab.client(), host, 443, "EPERM").by(rule);
         let cases = [
-            Case::refused(lab.client(), "six.example", 443, "EPERM").by("six"),
-            Case::open(lab.client(), "six.good.test", 443).by_default(),
-            Case::refused(lab.client(), "www.evil.example", 443, "EPERM").by("malware"),
+            denied("six.example", "six"),
+            open("six.good.test"),
+            denied("www.evil.example", "malware"),
             // The same address through a socket of version 6.
-            Case::refused(lab.client(), "::ffff:203.0.113.7", 443, "EPERM").by("malware"),
-            Case::open(lab.client(), "::ffff:203.0.113.99", 443).by_default(),
+            denied("::ffff:203.0.113.7", "malware"),
+            open("::ffff:203.0.113.99"),
+            // Denied at the end of its chain, ..
+            denied("alias.example", "end"),
+            // .. at its start, after somebody has come by way of no denied name.
+            open("middle.test"),
+            denied("front.test", "start"),
         ];
         enforced(&lab, backend, &policy(POLICY), &cases, |daemon| {
             let event = daemon.connect_event(0, (Lab::SIX, 443).into()).unwrap();

@@ -106,13 +106,14 @@ fn publish(volume: &Path, version: &str, text: &str) {
 
 #[test]
 fn every_way_of_editing_is_noticed() {
-    Machine::each_backend(|backend| {
+    Machine::one_backend(|backend| {
         let lab = Lab::new().unwrap();
         let client = lab.client();
         let volume = tempfile::tempdir().unwrap();
         publish(volume.path(), "1", &denying("EPERM"));
         symlink("..data/policy.yaml", volume.path().join("policy.yaml")).unwrap();
-        let daemon = lab.daemon(backend).policy("other", &harmless()).argument("--policy").argument(volume.path());
+        let daemon =
+            lab.daemon(backend).policy("other", &harmless()).argument("--policy").argument(volume.path());
         let daemon = daemon.start().unwrap();
         let file = daemon.policy_directory().join("more.yaml");
         refused(client, HOST, 443, "EPERM");
@@ -146,7 +147,7 @@ fn every_way_of_editing_is_noticed() {
 
 #[test]
 fn an_invalid_edit_keeps_the_policy_and_says_why() {
-    Machine::each_backend(|backend| {
+    Machine::one_backend(|backend| {
         let lab = Lab::new().unwrap();
         let client = lab.client();
         let mut daemon = start(&lab, backend, &denying("EPERM"));
@@ -154,7 +155,8 @@ fn an_invalid_edit_keeps_the_policy_and_says_why() {
         let misspelt = harmless().replace("rules:", "rulez:");
 
         daemon.write_policy("policy", &misspelt).unwrap();
-        let event = daemon.wait_for_event_since(mark, SOON, |event| event["event"] == "PolicyRejected").unwrap();
+        let event =
+            daemon.wait_for_event_since(mark, SOON, |event| event["event"] == "PolicyRejected").unwrap();
         refused(client, HOST, 443, "EPERM");
         let file = daemon.policy_directory().join("policy.yaml");
         let findings = event["diagnostics"].as_array().unwrap();
@@ -186,8 +188,9 @@ rules:
   - { name: malware, action: deny, to: { names: ["*.evil.example"] }, errno: EACCES }
   - { name: rest, action: allow, to: { names: ["www.good.example", "*.more.test"] } }
 "#;
-    Machine::each_backend(|backend| {
-        let lab = Lab::with(|dnsmasq| dnsmasq.domain("more.test", std::net::IpAddr::from([203, 0, 113, 70]))).unwrap();
+    Machine::one_backend(|backend| {
+        let lab = Lab::with(|dnsmasq| dnsmasq.domain("more.test", std::net::IpAddr::from([203, 0, 113, 70])))
+            .unwrap();
         let client = lab.client();
         let daemon = start(&lab, backend, &policy(POLICY));
         refused(client, HOST, 443, "EACCES");
@@ -213,7 +216,7 @@ rules:
   - { name: registry, action: allow, to: { names: ["www.good.example"] } }
   - { name: keeper, action: allow, to: { names: ["kept.test"] }, hold: { allow: 1h } }
 "#;
-    Machine::each_backend(|backend| {
+    Machine::one_backend(|backend| {
         let lab = Lab::with(|dnsmasq| {
             dnsmasq.ttl(1).name("www.good.example", Lab::GOOD).name("kept.test", [203, 0, 113, 71])
         })

@@ -7,7 +7,7 @@ use enforcer_tests::{Lab, Machine, wait_for};
 use crate::scenario::{Case, attempt, connects, enforced, policy, refused};
 
 #[test]
-fn networks_and_ports_are_judged() {
+fn networks_ports_and_users_are_judged() {
     const POLICY: &str = r#"
 rules:
   - name: bad-networks
@@ -21,6 +21,8 @@ rules:
     action: deny
     to: { cidrs: ["198.51.100.50/32"] }
     ports: ["443/udp"]
+  - { name: by-id, action: deny, to: { names: ["six.example"] }, subjects: { users: [1000] } }
+  - { name: by-name, action: deny, to: { names: ["target.example"] }, subjects: { users: ["nobody"] } }
 "#;
     Machine::each_backend(|backend| {
         let lab = Lab::new().unwrap();
@@ -36,25 +38,9 @@ rules:
             Case::refused(client, "www.evil.example", 443, "EPERM").by("one-port"),
             Case::open(client, "www.evil.example", 8080).by_default(),
             Case::open(client, "198.51.100.50", 443).by_default(),
-        ];
-        enforced(&lab, backend, &policy(POLICY), &cases, |_| ());
-    });
-}
-
-#[test]
-fn a_user_is_a_subject() {
-    const POLICY: &str = r#"
-rules:
-  - { name: by-id, action: deny, to: { names: ["www.evil.example"] }, subjects: { users: [1000] } }
-  - { name: by-name, action: deny, to: { names: ["target.example"] }, subjects: { users: ["nobody"] } }
-"#;
-    Machine::each_backend(|backend| {
-        let lab = Lab::new().unwrap();
-        let client = lab.client();
-        let cases = [
-            Case::open(client, "www.evil.example", 443).by_default(),
-            Case::refused(client.uid(1000), "www.evil.example", 443, "EPERM").by("by-id"),
-            Case::open(client.uid(1001), "www.evil.example", 443).by_default(),
+            Case::open(client, "six.example", 443).by_default(),
+            Case::refused(client.uid(1000), "six.example", 443, "EPERM").by("by-id"),
+            Case::open(client.uid(1001), "six.example", 443).by_default(),
             Case::refused(client.uid(65534), "target.example", 443, "EPERM").by("by-name"),
             Case::open(client.uid(1000), "target.example", 443).by_default(),
         ];
@@ -99,7 +85,7 @@ fn a_cgroup_is_a_subject_however_young() {
 }
 
 #[test]
-fn each_error_number_reaches_the_caller() {
+fn each_error_number_reaches_the_caller_and_audit_rules_change_nothing() {
     const ERRORS: [&str; 4] = ["EPERM", "EACCES", "ECONNREFUSED", "ENETUNREACH"];
     let rules: String = ERRORS
         .iter()
@@ -109,39 +95,28 @@ fn each_error_number_reaches_the_caller() {
             )
         })
         .collect();
-    let text = policy(&format!("rules:\n{rules}"));
+    const AUDIT: &str = r#"
+  - { name: watch, action: deny, mode: audit, to: { names: ["www.evil.example", "target.example"] } }
+  - { name: block, action: deny, to: { names: ["www.evil.example"] }, errno: EACCES }
+"#;
+    let text = policy(&format!("rules:\n{rules}{AUDIT}"));
     let hosts: Vec<String> = ERRORS.iter().map(|errno| format!("{}.test", errno.to_lowercase())).collect();
     Machine::each_backend(|backend| {
         let lab = Lab::with(|dnsmasq| {
-            hosts.iter().zip(20..).fold(dnsmasq, |dnsmasq, (host, last)| {
-
-                dnsmasq.name(host, [203, 0, 113, last])
-            })
+            hosts
+                .iter()
+                .zip(20..)
+                .fold(dnsmasq, |dnsmasq, (host, last)| dnsmasq.name(host, [203, 0, 113, last]))
         })
         .unwrap();
-        let cases: Vec<Case<'_>> = hosts
+        let mut cases: Vec<Case<'_>> = hosts
             .iter()
             .zip(ERRORS)
             .map(|(host, errno)| Case::refused(lab.client(), host, 443, errno).by(errno))
             .collect();
-        enforced(&lab, backend, &text, &cases, |_| ());
-    });
-}
-
-#[test]
-fn an_audit_rule_changes_only_what_is_told() {
-    const POLICY: &str = r#"
-rules:
-  - { name: watch, action: deny, mode: audit, to: { names: ["www.evil.example", "target.example"] } }
-  - { name: block, action: deny, to: { names: ["www.evil.example"] }, errno: EACCES }
-"#;
-    Machine::each_backend(|backend| {
-        let lab = Lab::new().unwrap();
-        let cases = [
-            Case::refused(lab.client(), "www.evil.example", 443, "EACCES").by("watch"),
-            Case::open(lab.client(), "target.example", 443).by("watch"),
-        ];
-        enforced(&lab, backend, &policy(POLICY), &cases, |daemon| {
+        cases.push(Case::refused(lab.client(), "www.evil.example", 443, "EACCES").by("watch"));
+        cases.push(Case::open(lab.client(), "target.example", 443).by("watch"));
+        enforced(&lab, backend, &text, &cases, |daemon| {
             let event = daemon.connect_event(0, (Lab::EVIL, 443).into()).unwrap();
             assert_eq!(event["effectiveRule"], "block", "{event}");
             assert_eq!((&event["verdict"], &event["mode"]), (&"deny".into(), &"audit".into()), "{event}");

@@ -1,0 +1,157 @@
+//! What was measured, and how it is told.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug)]
+pub enum Unit {
+    Count,
+    Mebibytes,
+    Microseconds,
+    Milliseconds,
+    Percent,
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Count => format!("{value:.0}"),
+            Self::Mebibytes => format!("{value:.1} MiB"),
+            Self::Microseconds => format!("{value:.1} us"),
+            Self::Milliseconds => format!("{value:.1} ms"),
+            Self::Percent => format!("{value:.3} %"),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Mebibytes => "MiB",
+            Self::Microseconds => "us",
+            Self::Milliseconds => "ms",
+            Self::Percent => "%",
+        }
+    }
+}
+
+/// One row: the same thing measured once a round.
+#[derive(Clone, Debug)]
+struct Series {
+    group: &'static str,
+    what: String,
+    unit: Unit,
+    values: Vec<f64>,
+    /// The row of the same group that this one is set against.
+    baseline: Option<&'static str>,
+}
+
+/// All rows, in the order in which they were first measured.
+#[derive(Debug, Default)]
+pub struct Report {
+    rows: Vec<Series>,
+    /// What a reader of a group has to know.
+    notes: Vec<(&'static str, String)>,
+}
+
+impl Report {
+    /// Adds one round's figure to a row. Rows that are compared are measured equally often, each round once.
+    pub fn add(&mut self, group: &'static str, what: &str, unit: Unit, value: f64) {
+        match self.rows.iter_mut().find(|row| row.group == group && row.what == what) {
+            Some(row) => row.values.push(value),
+            None => self.rows.push(Series {
+                group,
+                what: what.to_owned(),
+                unit,
+                values: vec![value],
+                baseline: None,
+            }),
+        }
+    }
+
+    /// Sets rows of a group against another of its rows.
+    pub fn against(&mut self, group: &'static str, baseline: &'static str, rows: &[&str]) {
+        for row in self.rows.iter_mut().filter(|row| row.group == group) {
+            if rows.contains(&row.what.as_str()) {
+                row.baseline = Some(baseline);
+            }
+        }
+    }
+
+    /// Says something below the table of a group.
+    pub fn note(&mut self, group: &'static str, text: impl Into<String>) {
+        self.notes.push((group, text.into()));
+    }
+
+    /// Ratios are taken within a round, since the rounds differ more than what is compared.
+    fn ratios(&self, row: &Series) -> Option<Vec<f64>> {
+        let baseline = row.baseline?;
+        let other = self.rows.iter().find(|other| other.group == row.group && other.what == baseline)?;
+        Some(row.values.iter().zip(&other.values).map(|(value, base)| value / base).collect())
+    }
+
+    /// The tables, one a group. Groups stand in the order in which they were first measured.
+    pub fn markdown(&self) -> String {
+        let mut groups: Vec<&'static str> = Vec::new();
+        for row in &self.rows {
+            if !groups.contains(&row.group) {
+                groups.push(row.group);
+            }
+        }
+        groups.sort_unstable();
+        let mut text = String::new();
+        for group in groups {
+            // Writing to a String does not fail.
+            let _ = writeln!(
+                text,
+                "\n## {group}\n\n| | n | median | lowest .. highest | ratio | against |\n|---|---|---|---|---|---|"
+            );
+            for row in self.rows.iter().filter(|row| row.group == group) {
+                let (low, middle, high) = spread(&row.values);
+                let unit = row.unit;
+                let ratio = self.ratios(row).map_or_else(String::new, |ratios| {
+                    let (low, middle, high) = spread(&ratios);
+                    format!("**{middle:.2}** ({low:.2} .. {high:.2})")
+                });
+                let _ = writeln!(
+                    text,
+                    "| {} | {} | {} | {} .. {} | {ratio} | {} |",
+                    row.what,
+                    row.values.len(),
+                    unit.show(middle),
+                    unit.show(low),
+                    unit.show(high),
+                    row.baseline.unwrap_or_default(),
+                );
+            }
+            for (_, note) in self.notes.iter().filter(|(of, _)| *of == group) {
+                let _ = writeln!(text, "\n{note}");
+            }
+        }
+        text
+    }
+
+    /// Every figure of every round.
+    pub fn json(&self) -> Value {
+        let row = |row: &Series| {
+            let Series { group, what, unit, values, baseline } = row;
+            let (_, median, _) = spread(values);
+            let ratio = self.ratios(row).map(|ratios| spread(&ratios).1);
+            json!({
+                "group": group, "what": what, "unit": unit.word(), "rounds": values, "median": median,
+                "against": baseline, "ratio": ratio,
+            })
+        };
+        self.rows.iter().map(row).collect()
+    }
+}
+
+/// The lowest, the median and the highest; zeros where there are none.
+pub fn spread(values: &[f64]) -> (f64, f64, f64) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
+    let last = sorted.len().saturating_sub(1);
+    (at(0), f64::midpoint(at(last / 2), at(sorted.len() / 2)), at(last))
+}
