@@ -13,7 +13,7 @@ use aya_ebpf::{
 use enforcer_common::{
     Address, Binding, CgroupSubjects, CidrEntry, FRESH_ENTRIES, Lookup, Vector,
     control::{CONTROLS, Control},
-    decide::{BindingPart, CidrPart, Error, live_word},
+    decide::{BindingPart, CidrPart, Error, Protection, live_word},
     dns::{Scratch, Slot},
     image::Buckets,
     vector::{WORDS, Word},
@@ -209,6 +209,11 @@ impl Lookup for PolicySlot {
     }
 
     #[inline(always)]
+    fn protection(&self, address: &Address, port: u16) -> Protection {
+        Protection(protection(address, port.into()))
+    }
+
+    #[inline(always)]
     fn vector_word(vector: Option<&Vector>, word: Word) -> u64 {
         peek_vector(vector.map_or(core::ptr::null(), core::ptr::from_ref), word.index() as u64)
     }
@@ -263,6 +268,17 @@ extern "C" fn read_record(scratch: *mut Scratch, slot: u32) -> u64 {
 #[inline(always)]
 fn some(done: u64) -> Option<()> {
     (done != 0).then_some(())
+}
+
+/// The [`Protection`] of an address, as a number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn protection(address: *const Address, port: u64) -> u64 {
+    // SAFETY: the verifier checks that a pointer that is not null has a whole `Address` behind it.
+    let Some(address) = (unsafe { address.as_ref() }) else { return 0 };
+    // A copy on this stack: older kernels take no other memory as a key.
+    let address = *address;
+    Protection::of(&address, port as u16, is_resolver(&address)).0
 }
 
 /// Word `word` of a vector, 0 without one.

@@ -308,7 +308,9 @@ impl Daemon {
     ///
     /// When the status cannot be had.
     pub fn counter(&self, name: &str) -> Result<u64> {
-        Ok(self.status()?["counters"][name].as_u64().unwrap_or(0))
+        let status = self.status()?;
+        let counter = status.get("counters").and_then(|counters| counters.get(name));
+        Ok(counter.and_then(Value::as_u64).unwrap_or(0))
     }
 
     /// What it has written to standard error.

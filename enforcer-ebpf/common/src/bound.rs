@@ -38,3 +38,23 @@ pub fn opaque(mut value: u64) -> u64 {
 pub fn opaque(value: u64) -> u64 {
     value
 }
+
+/// Zero, made of a `value` that the verifier does not know, in a way that it does not see through. Newer verifiers walk the
+/// body of a `bpf_loop` until its state stops changing; state that starts as a known zero makes them walk it much oftener.
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+pub fn unknown_zero(value: u64) -> u64 {
+    let mut zero = value;
+    // SAFETY: arithmetic on two registers.
+    unsafe {
+        core::arch::asm!("{z} -= {v}", z = inout(reg) zero, v = in(reg) value, options(pure, nomem, nostack));
+    }
+    zero
+}
+
+/// Zero.
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+pub fn unknown_zero(_: u64) -> u64 {
+    0
+}

@@ -8,6 +8,7 @@ use core::ops::ControlFlow;
 
 use crate::{
     Address, Binding, CgroupSubjects, CidrEntry, Vector,
+    bound::unknown_zero,
     image::{self, Buckets, ClassVector, ClassWord, Meta, Protocol},
     repeat::{Repeat, Step},
     vector::Word,
@@ -119,8 +120,13 @@ pub trait Lookup {
     fn ancestor(&self) -> Result<Option<&Vector>, Error>;
     /// Whether the address is that of a trusted resolver.
     fn is_resolver(&self, address: &Address) -> bool;
-    /// Word `word` of a vector, 0 if there is none. The kernel programs do the null check of this and the next two in a
-    /// function that the verifier looks at once, instead of walking every combination of what is there and what is not.
+    /// How far the address is out of reach of rules that do not name it. The kernel programs answer this, and the next three,
+    /// in functions that the verifier looks at once, instead of walking every combination of what is there and what is not.
+    #[inline(always)]
+    fn protection(&self, address: &Address, port: u16) -> Protection {
+        Protection::of(address, port, self.is_resolver(address))
+    }
+    /// Word `word` of a vector, 0 if there is none.
     #[inline(always)]
     fn vector_word(vector: Option<&Vector>, word: Word) -> u64 {
         vector.map_or(0, |vector| vector[word])
@@ -137,6 +143,40 @@ pub trait Lookup {
     #[inline(always)]
     fn binding_word(binding: Option<&Binding>, part: BindingPart, word: Word, now: u64, denies: u64) -> u64 {
         live_word(binding.unwrap_or(&Binding::IDENTITY), part, word, now, denies)
+    }
+}
+
+/// How far an address is out of reach of rules that do not name it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Protection(pub u64);
+
+impl Protection {
+    const PROTECTED: u64 = 1;
+    const BUILTIN: u64 = 2;
+
+    /// Loopback and resolvers are never denied by a name; loopback, and the DNS ports of resolvers, not by `to: any` or the
+    /// default either.
+    #[inline(always)]
+    pub fn of(address: &Address, port: u16, resolver: bool) -> Self {
+        if address.is_loopback() {
+            return Self(Self::PROTECTED | Self::BUILTIN);
+        }
+        if !resolver {
+            return Self(0);
+        }
+        Self(if matches!(port, 53 | 853) { Self::PROTECTED | Self::BUILTIN } else { Self::PROTECTED })
+    }
+
+    /// All ones if no name rule denies the address.
+    #[inline(always)]
+    fn protected(self) -> u64 {
+        (self.0 & Self::PROTECTED).wrapping_neg()
+    }
+
+    /// All ones if only a deny rule with a CIDR reaches it.
+    #[inline(always)]
+    fn builtin(self) -> u64 {
+        ((self.0 & Self::BUILTIN) >> 1).wrapping_neg()
     }
 }
 
@@ -207,10 +247,6 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     let meta = Meta::of(image).ok_or(Error::NoImage)?;
     let ports = image::ports(image, &meta, attempt.protocol, attempt.port).ok_or(Error::NoImage)?;
 
-    let resolver = lookup.is_resolver(&attempt.address);
-    let protected = resolver || attempt.address.is_loopback();
-    let builtin = attempt.address.is_loopback() || resolver && matches!(attempt.port, 53 | 853);
-
     let cidr = lookup.cidr(&attempt.address)?;
     let user = lookup.user(attempt.uid)?;
     let (cgroup, unclassified) = if !meta.by_cgroup() {
@@ -225,6 +261,9 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     let older = lookup.older(&attempt.address)?;
     let truth = lookup.truth(&attempt.address)?;
 
+    let protection = lookup.protection(&attempt.address, attempt.port);
+    let zero = unknown_zero(attempt.now);
+    let nothing = Found { word: zero, bits: zero, denies: zero };
     let mut words = Words::<L> {
         image,
         ports,
@@ -237,15 +276,15 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
         now: attempt.now,
         // Bits of the words that a condition switches off for all rules, or for the deny rules.
         unclassified,
-        protected: if protected { u64::MAX } else { 0 },
-        builtin: if builtin { u64::MAX } else { 0 },
-        verdict: Found::default(),
-        effective: Found::default(),
-        expiries: 0,
-        damaged: false,
+        protected: protection.protected(),
+        builtin: protection.builtin(),
+        verdict: nothing,
+        effective: nothing,
+        expiries: zero,
+        damaged: zero,
     };
     L::Loop::repeat(meta.words(), &mut words);
-    if words.damaged {
+    if words.damaged != 0 {
         return Err(Error::NoImage);
     }
     let (verdict, effective) = (words.verdict, words.effective);
@@ -253,7 +292,7 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     // A binding has a sighting, and with it an expiry.
     let literal = meta.literal_deny() && words.expiries == 0;
     let fallback = |enforced_only: bool| {
-        if builtin {
+        if protection.builtin() != 0 {
             return (Verdict::Allow, RuleId::BUILTIN);
         }
         if literal && (!enforced_only || meta.literal_enforced()) {
@@ -281,12 +320,25 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
 }
 
 /// The first word with a match.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Found {
     word: u64,
     bits: u64,
     /// The deny rules of that word.
     denies: u64,
+}
+
+impl Found {
+    /// Keeps the first word with a match. Without a branch, which the verifier would follow both ways at every word.
+    #[inline(always)]
+    fn keep(&mut self, word: Word, bits: u64, denies: u64) {
+        // All ones while nothing was found.
+        let open = ((self.bits | self.bits.wrapping_neg()) >> 63).wrapping_sub(1);
+        let found = open & ((bits | bits.wrapping_neg()) >> 63).wrapping_neg();
+        self.word |= word.index() as u64 & found;
+        self.denies |= denies & found;
+        self.bits |= bits & found;
+    }
 }
 
 /// The bit vectors of one attempt. Matching goes word by word, in `bpf_loop` on the kernel side: a plain loop has the
@@ -308,7 +360,8 @@ struct Words<'a, L: Lookup> {
     effective: Found,
     /// Every expiry seen, or-ed; 0 = no binding at all.
     expiries: u64,
-    damaged: bool,
+    /// 1 if the image lacks a word.
+    damaged: u64,
 }
 
 impl<L: Lookup> Step for Words<'_, L> {
@@ -316,7 +369,7 @@ impl<L: Lookup> Step for Words<'_, L> {
     fn step(&mut self, index: u32) -> ControlFlow<()> {
         let word = Word::of(index.into());
         let Some(classes) = ClassWord::of(self.image, word) else {
-            self.damaged = true;
+            self.damaged = 1;
             return ControlFlow::Break(());
         };
         let denies = classes.bits(ClassVector::Deny);
@@ -342,16 +395,8 @@ impl<L: Lookup> Step for Words<'_, L> {
         let destination = (names | classes.bits(ClassVector::AnyDestination)) & !self.builtin
             | cidrs & (denies | !self.builtin);
         let matched = destination & self.ports[word] & subjects;
-        if self.verdict.bits == 0 {
-            self.verdict = Found { word: word.index() as u64, bits: matched, denies };
-        }
-        if self.effective.bits == 0 {
-            self.effective = Found {
-                word: word.index() as u64,
-                bits: matched & classes.bits(ClassVector::Enforced),
-                denies,
-            };
-        }
+        self.verdict.keep(word, matched, denies);
+        self.effective.keep(word, matched & classes.bits(ClassVector::Enforced), denies);
         if self.effective.bits == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 }

@@ -2,7 +2,6 @@
 //! daemon is there, while it is, and after it has gone.
 
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,

@@ -64,6 +64,16 @@ fn an_edit_decides_the_next_connect() {
 }
 
 #[test]
+fn a_reload_is_told_at_once() {
+    Machine::one_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        let daemon = start(&lab, backend, &denying("EPERM"));
+        // No connect and no answer follows that would bring the event along.
+        reload(&daemon, || daemon.write_policy("policy", &harmless()).unwrap());
+    });
+}
+
+#[test]
 fn names_known_before_are_judged_anew() {
     const ALLOWING: &str =
         "default: deny\nrules:\n  - { name: good, action: allow, to: { names: [\".good.example\"] } }\n";
@@ -231,6 +241,35 @@ rules:
         assert!(ended.is_some(), "the binding ends");
         connects(client, "203.0.113.71", 443);
         connects(client, "www.good.example", 443);
+        drop(daemon);
+    });
+}
+
+#[test]
+fn an_edit_during_the_start_is_noticed() {
+    Machine::one_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("policy.yaml");
+        fs::write(&file, harmless()).unwrap();
+        let daemon = lab.daemon(backend).policy("other", &harmless().replace("other", "another"));
+        let daemon = daemon.instance("edited-at-start").argument("--policy").argument(&file);
+        // Between reading the policy, which comes right after the socket, and being ready lies the verifier's work.
+        let pause = Duration::from_millis(if Machine::current().is_guest() { 1000 } else { 300 });
+        let daemon = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let socket = Path::new("/run/enforcer/edited-at-start.sock");
+                let there = wait_for(SOON, || socket.exists().then_some(()));
+                assert!(there.is_some(), "the daemon starts");
+                std::thread::sleep(pause);
+                fs::write(&file, denying("EPERM")).unwrap();
+            });
+            daemon.start().unwrap()
+        });
+        let denied = wait_for(Duration::from_secs(10), || {
+            (attempt(lab.client(), HOST, 443).errno() == Some("EPERM")).then_some(())
+        });
+        assert!(denied.is_some(), "the edit is in force");
         drop(daemon);
     });
 }

@@ -1,5 +1,7 @@
 //! What is said about how much is enforced, and what is left when the daemon has gone.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use enforcer_tests::{Daemon, Lab, Machine, Outcome, enforcer, wait_for};
@@ -145,5 +147,21 @@ fn two_instances_enforce_side_by_side() {
         std::thread::sleep(Duration::from_millis(50));
         drop(two);
         connects(lab.client(), "target.example", 443);
+    });
+}
+
+#[test]
+fn who_asks_slowly_is_answered_too() {
+    Machine::one_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        let daemon = lab.daemon(backend).policy("policy", &policy(POLICY)).start().unwrap();
+        let mut socket = UnixStream::connect(format!("/run/enforcer/{}.sock", daemon.instance())).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        // Meanwhile the daemon has other things to do, at least once a second.
+        std::thread::sleep(Duration::from_millis(1500));
+        socket.write_all(b"\"status\"\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("policyVersion"), "{answer}");
     });
 }

@@ -1,5 +1,8 @@
 //! A policy that is taken back unless somebody confirms it.
 
+use std::thread;
+use std::time::Duration;
+
 use enforcer_tests::{Daemon, Lab, Machine, wait_for};
 
 use crate::scenario::{SOON, attempt, connects, policy, refused};
@@ -12,10 +15,15 @@ fn denying(errno: &str) -> String {
     ))
 }
 
-fn start(lab: &Lab, seconds: &str) -> Daemon {
+/// How long a policy is on trial: long enough to see it at work, which takes longer where the processor is emulated.
+fn trial() -> Duration {
+    Duration::from_secs(if Machine::current().is_guest() { 5 } else { 2 })
+}
+
+fn start(lab: &Lab) -> Daemon {
     let backend = Machine::current().backends()[0];
     let daemon = lab.daemon(backend).policy("policy", &denying("EPERM"));
-    daemon.argument("--confirm").argument(seconds).start().unwrap()
+    daemon.argument("--confirm").argument(format!("{}s", trial().as_secs())).start().unwrap()
 }
 
 /// Waits until a connection ends with the error, or without one.
@@ -26,7 +34,7 @@ fn awaited(lab: &Lab, errno: Option<&str>) -> bool {
 #[test]
 fn what_nobody_confirms_is_taken_back() {
     let lab = Lab::new().unwrap();
-    let mut daemon = start(&lab, "5s");
+    let mut daemon = start(&lab);
     refused(lab.client(), HOST, 443, "EPERM");
     assert_eq!(daemon.wait(SOON).unwrap().code(), Some(4));
     connects(lab.client(), HOST, 443);
@@ -38,12 +46,12 @@ fn what_nobody_confirms_is_taken_back() {
 #[test]
 fn what_is_confirmed_stays_and_a_change_has_to_be_confirmed_again() {
     let lab = Lab::new().unwrap();
-    let mut daemon = start(&lab, "5s");
+    let mut daemon = start(&lab);
     let outcome = daemon.ask(&["confirm"]).unwrap();
     assert!(outcome.success() && outcome.stdout.contains("confirmed"), "{outcome:?}");
     let outcome = daemon.ask(&["confirm"]).unwrap();
     assert!(outcome.stdout.contains("nothing waits"), "{outcome:?}");
-    std::thread::sleep(std::time::Duration::from_secs(6));
+    thread::sleep(trial() + Duration::from_secs(1));
     refused(lab.client(), HOST, 443, "EPERM");
 
     // Not confirmed: back to what was there before.
@@ -56,7 +64,7 @@ fn what_is_confirmed_stays_and_a_change_has_to_be_confirmed_again() {
     daemon.write_policy("policy", &denying("ECONNREFUSED")).unwrap();
     assert!(awaited(&lab, Some("ECONNREFUSED")), "{}", daemon.stderr().unwrap());
     assert!(daemon.ask(&["confirm"]).unwrap().success());
-    std::thread::sleep(std::time::Duration::from_secs(6));
+    thread::sleep(trial() + Duration::from_secs(1));
     refused(lab.client(), HOST, 443, "ECONNREFUSED");
     assert!(daemon.stop().unwrap().success());
     connects(lab.client(), HOST, 443);
@@ -65,7 +73,7 @@ fn what_is_confirmed_stays_and_a_change_has_to_be_confirmed_again() {
 #[test]
 fn two_unconfirmed_changes_go_back_to_what_was_confirmed() {
     let lab = Lab::new().unwrap();
-    let daemon = start(&lab, "5s");
+    let daemon = start(&lab);
     assert!(daemon.ask(&["confirm"]).unwrap().success());
     daemon.write_policy("policy", &denying("EACCES")).unwrap();
     assert!(awaited(&lab, Some("EACCES")), "{}", daemon.stderr().unwrap());
@@ -77,7 +85,7 @@ fn two_unconfirmed_changes_go_back_to_what_was_confirmed() {
 #[test]
 fn an_edit_does_not_confirm_the_first_policy() {
     let lab = Lab::new().unwrap();
-    let mut daemon = start(&lab, "5s");
+    let mut daemon = start(&lab);
     refused(lab.client(), HOST, 443, "EPERM");
     daemon.write_policy("policy", &denying("EACCES")).unwrap();
     assert!(awaited(&lab, Some("EACCES")), "{}", daemon.stderr().unwrap());

@@ -175,7 +175,11 @@ fn every_class_vector_is_found_word_by_word() {
     for (n, vector) in vectors.into_iter().enumerate() {
         for word in 0..8 {
             let expected = if n * 70 / 64 == word { 1 << (n * 70 % 64) } else { 0 };
-            assert_eq!(ClassWord::of(&image, Word::of(word as u64)).unwrap().bits(vector), expected, "{vector:?} {word}");
+            assert_eq!(
+                ClassWord::of(&image, Word::of(word as u64)).unwrap().bits(vector),
+                expected,
+                "{vector:?} {word}"
+            );
         }
     }
 }

@@ -1,0 +1,187 @@
+//! The programs under measurement, started so that their first sign of life is timed exactly.
+
+use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use enforcer_tests::{Cgroup, Client, Deadline, Netns, Running, enforcer};
+
+use crate::{Error, client};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A daemon. Dropped, it is killed, and with its descriptors everything of it in the kernel goes.
+pub struct Daemon {
+    running: Running,
+    /// From its start to `enforcer is ready`, a shell of about a millisecond included.
+    pub ready: Duration,
+}
+
+impl Daemon {
+    pub fn start(scope: &Cgroup, policy: &Path, arguments: &[&str]) -> Result<Self, Error> {
+        Self::start_under(&[], scope, policy, arguments)
+    }
+
+    /// Starts it under another program, such as strace.
+    pub fn start_under(
+        wrapper: &[&str],
+        scope: &Cgroup,
+        policy: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, Error> {
+        let (enforcer, instance) = (enforcer()?, format!("bench-{}", std::process::id()));
+        let events = format!("json={}", policy.with_extension("events").display());
+        // Standard error is where it says that it is ready; standard output says nothing.
+        let mut words = vec!["-c", "exec \"$@\" 2>&1", "sh"];
+        words.extend(wrapper);
+        words.extend([text(&enforcer)?, "run", "--policy", text(policy)?, "--cgroup", text(scope.path())?]);
+        words.extend(["--backend", "cgroup", "--instance", &instance, "--events", &events]);
+        words.extend(arguments);
+        let began = Instant::now();
+        let running = Client::in_initial_netns().spawn("/bin/sh", &words)?;
+        wait_for_line(&running, |line| line == "enforcer is ready")?;
+        Ok(Self { running, ready: began.elapsed() })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Waits until it says that a new policy is in force.
+    pub fn wait_for_reload(&self) -> Result<(), Error> {
+        wait_for_line(&self.running, |line| line.contains(" is in force"))
+    }
+
+    /// Ends it and waits for its end. It says that it is ready before it listens to signals.
+    pub fn stop(self) -> Result<(), Error> {
+        signal(self.pid(), libc::SIGTERM);
+        let status = self.running.finish(PATIENCE)?;
+        if status.success() || status.signal() == Some(libc::SIGTERM) { Ok(()) } else { Err(format!("the daemon ended with {status}").into()) }
+    }
+}
+
+fn wait_for_line(running: &Running, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+    let mut said = Vec::new();
+    loop {
+        let line = running.line(PATIENCE).map_err(|error| format!("{error}: {}", said.join("\n")))?;
+        if wanted(&line) {
+            return Ok(());
+        }
+        said.push(line);
+    }
+}
+
+/// The other one that takes a million names: dnsmasq, with `server=/NAME/` in a file that it reads again on SIGHUP. Killed
+/// when dropped.
+pub struct Rival {
+    running: Running,
+    /// From its start to the first answer about a name of the file.
+    pub ready: Duration,
+}
+
+impl Rival {
+    pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 54);
+
+    pub fn start(netns: &Netns, names: &Path, known: &str) -> Result<Self, Error> {
+        let (listen, file) =
+            (format!("--listen-address={}", Self::ADDRESS), format!("--servers-file={}", text(names)?));
+        let began = Instant::now();
+        let running = Client::new(netns).spawn(
+            "dnsmasq",
+            &[
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--no-resolv",
+                "--no-hosts",
+                "--pid-file=",
+                "--user=root",
+                "--group=root",
+                "--log-facility=/dev/null",
+                "--bind-interfaces",
+                &listen,
+                &file,
+            ],
+        )?;
+        netns.run(|| wait_until_refused(known))??;
+        Ok(Self { running, ready: began.elapsed() })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Makes it read its file again, until it knows a name that is new in it.
+    pub fn reload(&self, netns: &Netns, new: &str) -> Result<Duration, Error> {
+        let began = Instant::now();
+        signal(self.pid(), libc::SIGHUP);
+        netns.run(|| wait_until_refused(new))??;
+        Ok(began.elapsed())
+    }
+}
+
+/// Asks until the answer is that there is no such name. Other names are refused: dnsmasq has nobody to ask.
+fn wait_until_refused(name: &str) -> Result<(), String> {
+    const NXDOMAIN: u8 = 3;
+    let deadline = Deadline::after(PATIENCE);
+    let socket = client::resolver((Rival::ADDRESS, 53).into()).map_err(|error| error.to_string())?;
+    let _ = UdpSocket::set_read_timeout(&socket, Some(Duration::from_secs(5)));
+    let mut id = 0;
+    while !deadline.is_over() {
+        id += 1;
+        match client::ask(&socket, id, name) {
+            Ok(answer) if answer.code == NXDOMAIN => return Ok(()),
+            // It does not listen yet, or does not know the name yet.
+            Ok(_) | Err(_) => thread::sleep(Duration::from_micros(500)),
+        }
+    }
+    Err(format!("dnsmasq does not know {name}"))
+}
+
+/// Where the time of one start goes, in milliseconds by system call; `bpf` by command.
+pub fn phases(scope: &Cgroup, policy: &Path) -> Result<Vec<(String, f64, usize)>, Error> {
+    let directory = tempfile::tempdir()?;
+    let log = directory.path().join("trace");
+    let wrapper = ["strace", "-ff", "-T", "-s", "16", "-o", text(&log)?];
+    let daemon = Daemon::start_under(&wrapper, scope, policy, &[])?;
+    let traced: PathBuf = fs::read_dir(directory.path())?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .min_by_key(|path| path.extension().and_then(|pid| pid.to_str()?.parse::<u32>().ok()))
+        .ok_or("strace wrote nothing")?;
+    let trace = fs::read_to_string(&traced)?;
+    // strace ends when the one that it traces does.
+    let pid = traced.extension().and_then(|pid| pid.to_str()?.parse().ok()).ok_or("strace names no process")?;
+    signal(pid, libc::SIGTERM);
+    let _ = daemon.running.finish(PATIENCE)?;
+    let mut sums: Vec<(String, f64, usize)> = Vec::new();
+    for line in trace.lines().take_while(|line| !line.contains("enforcer is re")) {
+        let Some((call, seconds)) = timed_call(line) else { continue };
+        match sums.iter_mut().find(|(known, ..)| *known == call) {
+            Some((_, sum, count)) => (*sum, *count) = (*sum + seconds * 1000.0, *count + 1),
+            None => sums.push((call, seconds * 1000.0, 1)),
+        }
+    }
+    sums.sort_by(|(_, a, _), (_, b, _)| b.total_cmp(a));
+    Ok(sums)
+}
+
+/// `bpf(BPF_MAP_CREATE, {..}, 72) = 5 <0.000031>`.
+fn timed_call(line: &str) -> Option<(String, f64)> {
+    let (name, arguments) = line.split_once('(')?;
+    let seconds = line.rsplit_once('<')?.1.trim_end_matches('>').parse().ok()?;
+    let command = if name == "bpf" { arguments.split(',').next()? } else { name };
+    Some((command.trim_end_matches("_BATCH").to_owned(), seconds))
+}
+
+pub fn signal(pid: u32, signal: libc::c_int) {
+    let pid = libc::pid_t::try_from(pid).unwrap_or_default();
+    // SAFETY: takes numbers only. The process has not been waited for, so the id is still its own.
+    unsafe { libc::kill(pid, signal) };
+}
+
+pub fn text(path: &Path) -> Result<&str, Error> {
+    Ok(path.to_str().ok_or("a path that is not UTF-8")?)
+}
