@@ -9,11 +9,14 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
+    sync::mpsc,
 };
 
 const DIRECTORY: &str = "/run/enforcer";
 /// Longest line of a request.
 const REQUEST_MAX: u64 = 4096;
+/// Requests that may wait for the daemon.
+const CLIENTS_MAX: usize = 16;
 /// How long a client may take.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -50,7 +53,7 @@ pub enum ControlError {
 
 /// The listening end. Dropping it removes the socket.
 pub struct Listener {
-    listener: UnixListener,
+    listener: Option<UnixListener>,
     path: PathBuf,
 }
 
@@ -72,34 +75,49 @@ impl Listener {
         }
         let listener = UnixListener::bind(&path).map_err(failed)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Self { listener, path })
+        Ok(Self { listener: Some(listener), path })
     }
 
-    /// The next request, with the way to answer it. Clients that say nothing sensible are sent away.
-    pub async fn next(&self) -> (Request, Answer) {
-        loop {
-            let Ok((stream, _)) = self.listener.accept().await else {
-                // Out of file descriptors: do not spin.
-                tokio::time::sleep(PATIENCE).await;
-                continue;
-            };
-            let mut stream = BufReader::new(stream);
-            let mut line = String::new();
-            let mut limited = (&mut stream).take(REQUEST_MAX);
-            if !matches!(tokio::time::timeout(PATIENCE, limited.read_line(&mut line)).await, Ok(Ok(_))) {
-                continue;
-            }
-            match serde_json::from_str(&line) {
-                Ok(request) => return (request, Answer { stream: stream.into_inner() }),
-                Err(error) => tracing::warn!(%error, "unreadable request on the control socket"),
-            }
+    /// The requests that come in. Clients are read beside the daemon's loop, so that a slow one holds nothing up, and a loop
+    /// that turns to something else drops none.
+    pub fn requests(&mut self) -> mpsc::Receiver<(Request, Answer)> {
+        let (sender, receiver) = mpsc::channel(CLIENTS_MAX);
+        if let Some(listener) = self.listener.take() {
+            tokio::spawn(accept(listener, sender));
         }
+        receiver
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         drop(fs::remove_file(&self.path));
+    }
+}
+
+async fn accept(listener: UnixListener, sender: mpsc::Sender<(Request, Answer)>) {
+    while !sender.is_closed() {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(read(stream, sender.clone()))),
+            // Out of file descriptors: do not spin.
+            Err(_) => tokio::time::sleep(PATIENCE).await,
+        }
+    }
+}
+
+/// Reads one request. Clients that say nothing sensible are sent away.
+async fn read(stream: UnixStream, sender: mpsc::Sender<(Request, Answer)>) {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    let mut limited = (&mut stream).take(REQUEST_MAX);
+    if !matches!(tokio::time::timeout(PATIENCE, limited.read_line(&mut line)).await, Ok(Ok(_))) {
+        return;
+    }
+    match serde_json::from_str(&line) {
+        Ok(request) => drop(sender.send((request, Answer { stream: stream.into_inner() })).await),
+        // A daemon that starts looks whether anybody listens, and says nothing.
+        Err(_) if line.is_empty() => {}
+        Err(error) => tracing::warn!(%error, "unreadable request on the control socket"),
     }
 }
 

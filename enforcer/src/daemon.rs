@@ -5,7 +5,7 @@ use crate::{
     control::{Listener, Request},
     resolvers,
     session::{Session, SessionError},
-    watch::{self, WatchError},
+    watch::{self, Watch, WatchError},
 };
 use policy_schema::PolicySet;
 use std::{
@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior},
 };
 
@@ -63,13 +63,15 @@ struct Trial {
 /// [`DaemonError`].
 pub async fn run(
     mut session: Session,
-    listener: Listener,
+    mut listener: Listener,
     confirm: Option<Duration>,
     say: impl Fn(&str),
 ) -> Result<End, DaemonError> {
     let (events, answers) = session.engine().readable()?;
     let (events, answers) = (wait_on(events)?, wait_on(answers)?);
     let mut policies = watch::watch(session.paths())?;
+    // What changed between reading the files and watching them counts too.
+    policies.set_paths(session.paths(), session.began())?;
     let mut machine = watch::watch(&resolvers::watched_paths())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -79,6 +81,7 @@ pub async fn run(
     let mut ticks = 0_u32;
     let mut look_again = false;
     let mut births = session.births()?;
+    let mut requests = listener.requests();
     let mut trial = confirm.map(|time| Trial { until: Instant::now() + time, before: None });
 
     loop {
@@ -94,18 +97,17 @@ pub async fn run(
                 guard?.clear_ready();
                 session.engine().read_answers().map_err(SessionError::from)?;
             }
-            () = policies.changed() => {
+            () = changed(&mut policies, &mut hangup) => {
                 let began = SystemTime::now();
                 let before = session.policy();
-                reload(&mut session, &say);
-                policies.set_paths(session.paths(), began)?;
-                births = session.births()?;
-                if let Some(time) = confirm.filter(|_| changed(&before, &session)) {
+                if reload(&mut session, &say)
+                    && let Some(time) = confirm
+                {
+                    // Several changes in a row go back to what was last confirmed, not to each other.
+                    let before = trial.take().map_or(before, |trial| trial.before);
                     trial = Some(Trial { until: Instant::now() + time, before });
                 }
-            }
-            _ = hangup.recv() => {
-                reload(&mut session, &say);
+                policies.set_paths(session.paths(), began)?;
                 births = session.births()?;
             }
             () = next_birth(&births) => session.engine().read_cgroups().map_err(SessionError::from)?,
@@ -123,7 +125,7 @@ pub async fn run(
                 say("the change was not confirmed in time: going back to the policy before it");
                 session.put_in_force(before)?;
             }
-            (request, answer) = listener.next() => match request {
+            Some((request, answer)) = requests.recv() => match request {
                 Request::Confirm => {
                     let confirmed = trial.take().is_some();
                     answer.send(&serde_json::json!({ "confirmed": confirmed })).await;
@@ -150,29 +152,32 @@ pub fn wait_on(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
-fn reload(session: &mut Session, say: &impl Fn(&str)) {
-    match session.reload() {
+/// Whether the policy was changed.
+fn reload(session: &mut Session, say: &impl Fn(&str)) -> bool {
+    let error = match session.reload() {
         Ok((changes, warnings)) => {
             for warning in warnings {
                 say(&warning.render());
             }
             say(&format!("policy version {} is in force; {}", changes.version, session.status()));
+            return true;
         }
-        Err(SessionError::Load(error)) => {
-            say(&format!("the policy was not changed: {error}"));
-            for finding in error.diagnostics() {
-                say(&finding.render());
-            }
+        Err(error) => error,
+    };
+    say(&format!("the policy was not changed: {error}"));
+    if let SessionError::Load(error) = error {
+        for finding in error.diagnostics() {
+            say(&finding.render());
         }
-        Err(error) => say(&format!("the policy was not changed: {error}")),
     }
+    false
 }
 
-fn changed(before: &Option<Arc<PolicySet>>, session: &Session) -> bool {
-    match (before, session.policy()) {
-        (Some(before), Some(after)) => !Arc::ptr_eq(before, &after),
-        (None, after) => after.is_some(),
-        (Some(_), None) => true,
+/// Resolves when the policy is to be read again: its files changed, or SIGHUP says so.
+async fn changed(policies: &mut Watch, hangup: &mut Signal) {
+    tokio::select! {
+        () = policies.changed() => {}
+        _ = hangup.recv() => {}
     }
 }
 

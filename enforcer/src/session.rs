@@ -71,6 +71,8 @@ pub struct Session {
     status: Status,
     /// Files and directories that the policy depends on.
     paths: Vec<PathBuf>,
+    /// When their reading began.
+    began: SystemTime,
     events_lost: u64,
     /// The counters at the last check.
     counted: BTreeMap<Counter, u64>,
@@ -84,6 +86,7 @@ impl Session {
     /// # Errors
     /// [`SessionError`]; nothing stays attached.
     pub fn start(options: Options, sinks: Vec<Sink>, warn: impl Fn(&str)) -> Result<Self, SessionError> {
+        let began = SystemTime::now();
         let Loaded { policy, warnings, paths } = load::load(&options.policies, options.mode)?;
         for warning in warnings {
             warn(&warning.render());
@@ -98,6 +101,7 @@ impl Session {
             sinks,
             status: Status::NotEnforced(Vec::new()),
             paths,
+            began,
             events_lost: 0,
             counted: BTreeMap::new(),
             lsm_refused,
@@ -122,6 +126,7 @@ impl Session {
         if let Err(SessionError::Load(error)) = &result {
             let diagnostics = error.diagnostics().to_vec();
             self.emit(&Event::PolicyRejected { time: SystemTime::now(), diagnostics });
+            self.flush();
         }
         result
     }
@@ -136,6 +141,7 @@ impl Session {
         let Changes { version, added, removed, changed } = changes.clone();
         self.emit(&Event::PolicyReloaded { time: SystemTime::now(), version, added, removed, changed });
         self.check();
+        self.flush();
         Ok(changes)
     }
 
@@ -165,6 +171,7 @@ impl Session {
             let (from, to) = (old.word().to_owned(), self.status.word().to_owned());
             let reasons = self.status.reasons().to_vec();
             self.emit(&Event::StatusChanged { time: SystemTime::now(), from, to, reasons });
+            self.flush();
         }
     }
 
@@ -236,6 +243,11 @@ impl Session {
     pub fn births(&self) -> Result<Option<Births>, SessionError> {
         let wanted = self.engine.policy().is_some_and(|policy| policy.has_cgroup_subjects());
         Ok(if wanted { Some(Births::watch(&self.place.root)?) } else { None })
+    }
+
+    /// When the reading of the first policy began.
+    pub fn began(&self) -> SystemTime {
+        self.began
     }
 
     /// Files and directories that the policy depends on.

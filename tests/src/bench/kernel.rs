@@ -31,12 +31,13 @@ pub fn map_memory(pid: u32) -> Result<BTreeMap<String, u64>, Error> {
             ids.extend(inner(&bpftool(&["map", "dump", "id", &id.to_string()])?));
         }
         let outer = bpftool(&["map", "show", "id", &id.to_string()])?;
-        let name = outer["name"].as_str().unwrap_or("?");
+        let name = outer.get("name").and_then(Value::as_str).unwrap_or("?");
         for id in ids {
             if !seen.contains(&id) {
                 seen.push(id);
                 let shown = bpftool(&["map", "show", "id", &id.to_string()])?;
-                *memory.entry(name.to_owned()).or_default() += shown["bytes_memlock"].as_u64().unwrap_or(0);
+                let bytes = shown.get("bytes_memlock").and_then(Value::as_u64).unwrap_or(0);
+                *memory.entry(name.to_owned()).or_default() += bytes;
             }
         }
     }
@@ -45,10 +46,9 @@ pub fn map_memory(pid: u32) -> Result<BTreeMap<String, u64>, Error> {
 
 /// The ids in the dump of an outer map; the values are four bytes each, lowest first.
 fn inner(dump: &Value) -> Vec<u64> {
-    let byte =
-        |text: &Value| u64::from_str_radix(text.as_str()?.trim_start_matches("0x"), 16).ok();
+    let byte = |text: &Value| u64::from_str_radix(text.as_str()?.trim_start_matches("0x"), 16).ok();
     let id = |entry: &Value| {
-        let bytes = entry["value"].as_array()?.iter().map(byte).collect::<Option<Vec<u64>>>()?;
+        let bytes = entry.get("value")?.as_array()?.iter().map(byte).collect::<Option<Vec<u64>>>()?;
         Some(bytes.iter().rev().fold(0, |id, byte| id << 8 | byte))
     };
     dump.as_array().into_iter().flatten().filter_map(id).collect()

@@ -60,7 +60,11 @@ impl Daemon {
     pub fn stop(self) -> Result<(), Error> {
         signal(self.pid(), libc::SIGTERM);
         let status = self.running.finish(PATIENCE)?;
-        if status.success() || status.signal() == Some(libc::SIGTERM) { Ok(()) } else { Err(format!("the daemon ended with {status}").into()) }
+        if status.success() || status.signal() == Some(libc::SIGTERM) {
+            Ok(())
+        } else {
+            Err(format!("the daemon ended with {status}").into())
+        }
     }
 }
 
@@ -141,23 +145,25 @@ fn wait_until_refused(name: &str) -> Result<(), String> {
     Err(format!("dnsmasq does not know {name}"))
 }
 
+/// How the last call of a start looks in a trace.
+const READY_CALL: &str = "\"enforcer is read";
+
 /// Where the time of one start goes, in milliseconds by system call; `bpf` by command.
 pub fn phases(scope: &Cgroup, policy: &Path) -> Result<Vec<(String, f64, usize)>, Error> {
     let directory = tempfile::tempdir()?;
     let log = directory.path().join("trace");
     let wrapper = ["strace", "-ff", "-T", "-s", "16", "-o", text(&log)?];
     let daemon = Daemon::start_under(&wrapper, scope, policy, &[])?;
-    let traced: PathBuf = fs::read_dir(directory.path())?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .min_by_key(|path| path.extension().and_then(|pid| pid.to_str()?.parse::<u32>().ok()))
-        .ok_or("strace wrote nothing")?;
-    let trace = fs::read_to_string(&traced)?;
-    // strace ends when the one that it traces does.
-    let pid = traced.extension().and_then(|pid| pid.to_str()?.parse().ok()).ok_or("strace names no process")?;
+    // One file for each thread. Its name ends in the number, by which the daemon is ended, and strace with it.
+    let files = fs::read_dir(directory.path())?.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut traces = files.filter_map(|path| Some((path.extension()?.to_str()?.parse().ok()?, path)));
+    let of_main = |path: &PathBuf| fs::read_to_string(path).ok().filter(|trace| trace.contains(READY_CALL));
+    let (pid, trace) =
+        traces.find_map(|(pid, path)| Some((pid, of_main(&path)?))).ok_or("strace saw no daemon")?;
     signal(pid, libc::SIGTERM);
     let _ = daemon.running.finish(PATIENCE)?;
     let mut sums: Vec<(String, f64, usize)> = Vec::new();
-    for line in trace.lines().take_while(|line| !line.contains("enforcer is re")) {
+    for line in trace.lines().take_while(|line| !line.contains(READY_CALL)) {
         let Some((call, seconds)) = timed_call(line) else { continue };
         match sums.iter_mut().find(|(known, ..)| *known == call) {
             Some((_, sum, count)) => (*sum, *count) = (*sum + seconds * 1000.0, *count + 1),
@@ -173,7 +179,7 @@ fn timed_call(line: &str) -> Option<(String, f64)> {
     let (name, arguments) = line.split_once('(')?;
     let seconds = line.rsplit_once('<')?.1.trim_end_matches('>').parse().ok()?;
     let command = if name == "bpf" { arguments.split(',').next()? } else { name };
-    Some((command.trim_end_matches("_BATCH").to_owned(), seconds))
+    Some((command.to_owned(), seconds))
 }
 
 pub fn signal(pid: u32, signal: libc::c_int) {
