@@ -6,7 +6,8 @@ use crate::{
     control::{self, ControlError, Listener, Request},
     daemon::{self, End},
     exec::{self, Confined},
-    load, privileges,
+    load::{self, Loaded},
+    privileges,
     process::User,
     report::{Sink, SinkSpec},
     session::{Options, Session},
@@ -185,10 +186,10 @@ async fn start_daemon(run: Run) -> Result<ExitCode, Failure> {
         specs.push("-".parse().map_err(Failure::from)?);
     }
     // The policy first: its errors are the ones to mend, privileges or not.
-    load::load(&options.policies, options.mode)?;
+    let loaded = load(&options)?;
     may_run()?;
     let listener = Listener::bind(&instance)?;
-    let session = Session::start(options, sinks(&specs)?, |warning| eprintln!("{warning}"))?;
+    let session = Session::start(options, loaded, sinks(&specs)?)?;
     for line in session.greeting() {
         eprintln!("enforcer: {line}");
     }
@@ -196,8 +197,7 @@ async fn start_daemon(run: Run) -> Result<ExitCode, Failure> {
         let instance = if instance == "default" { String::new() } else { format!(" --instance {instance}") };
         eprintln!("enforcer: confirm with `enforcer confirm{instance}` within {} s", time.as_secs());
     }
-    ready();
-    match daemon::run(session, listener, confirm, |line| eprintln!("enforcer: {line}")).await? {
+    match daemon::run(session, listener, confirm, ready, |line| eprintln!("enforcer: {line}")).await? {
         End::Asked => Ok(ExitCode::SUCCESS),
         End::NotConfirmed => {
             eprintln!("enforcer: not confirmed in time: nothing is enforced any more");
@@ -210,10 +210,10 @@ async fn confine(exec: Exec) -> Result<ExitCode, Failure> {
     let Exec { policies, user, command } = exec;
     let result = async {
         let (options, specs) = options(policies);
-        load::load(&options.policies, options.mode)?;
+        let loaded = load(&options)?;
         may_run()?;
         let confined = Confined { command, user: exec_user(user)? };
-        Ok::<i32, Failure>(exec::run(options, confined, sinks(&specs)?).await?)
+        Ok::<i32, Failure>(exec::run(options, loaded, confined, sinks(&specs)?).await?)
     };
     result.await.map(exit).map_err(Failure::of_exec)
 }
@@ -263,6 +263,15 @@ fn options(policies: Policies) -> (Options, Vec<SinkSpec>) {
         BackendName::Cgroup => Some(Backend::Cgroup),
     };
     (Options { policies, mode, backend, scope: cgroup, no_binder }, events)
+}
+
+/// The policy, with its warnings on standard error.
+fn load(options: &Options) -> Result<Loaded, Failure> {
+    let loaded = load::load(&options.policies, options.mode)?;
+    for warning in &loaded.warnings {
+        eprintln!("{}", warning.render());
+    }
+    Ok(loaded)
 }
 
 fn sinks(specs: &[SinkSpec]) -> Result<Vec<Sink>, Failure> {

@@ -57,7 +57,7 @@ struct Trial {
     before: Option<Arc<PolicySet>>,
 }
 
-/// Runs until asked to end. `say` is for people.
+/// Runs until asked to end. `ready` is called when everything is watched; `say` is for people.
 ///
 /// # Errors
 /// [`DaemonError`].
@@ -65,14 +65,16 @@ pub async fn run(
     mut session: Session,
     mut listener: Listener,
     confirm: Option<Duration>,
+    ready: impl FnOnce(),
     say: impl Fn(&str),
 ) -> Result<End, DaemonError> {
     let (events, answers) = session.engine().readable()?;
     let (events, answers) = (wait_on(events)?, wait_on(answers)?);
     let mut policies = watch::watch(session.paths())?;
     // What changed between reading the files and watching them counts too.
-    policies.set_paths(session.paths(), session.began())?;
+    policies.report_since(session.began());
     let mut machine = watch::watch(&resolvers::watched_paths())?;
+    machine.report_since(session.began());
     let mut hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -84,6 +86,7 @@ pub async fn run(
     let mut requests = listener.requests();
     let mut trial = confirm.map(|time| Trial { until: Instant::now() + time, before: None });
 
+    ready();
     loop {
         let trial_end = trial.as_ref().map(|trial| trial.until);
         tokio::select! {
@@ -155,7 +158,8 @@ pub fn wait_on(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
 /// Whether the policy was changed.
 fn reload(session: &mut Session, say: &impl Fn(&str)) -> bool {
     let error = match session.reload() {
-        Ok((changes, warnings)) => {
+        Ok(None) => return false,
+        Ok(Some((changes, warnings))) => {
             for warning in warnings {
                 say(&warning.render());
             }

@@ -3,6 +3,7 @@
 use crate::{
     cgroups::{self, CgroupError, OwnCgroup},
     daemon,
+    load::Loaded,
     process::{User, UserError},
     report::{Connect, Event, Sink},
     session::{Options, Session, SessionError},
@@ -72,14 +73,19 @@ struct Seen {
 ///
 /// # Errors
 /// [`ExecError`]; the command did not run.
-pub async fn run(mut options: Options, confined: Confined, sinks: Vec<Sink>) -> Result<i32, ExecError> {
+pub async fn run(
+    mut options: Options,
+    loaded: Loaded,
+    confined: Confined,
+    sinks: Vec<Sink>,
+) -> Result<i32, ExecError> {
     let parent = match &options.scope {
         Some(scope) => scope.clone(),
         None => cgroups::mount_point()?.join(cgroups::own()?.trim_start_matches('/')),
     };
     let cage = cgroups::create_child(&parent, &format!("enforcer-exec-{}", std::process::id()))?;
     options.scope = Some(cage.directory().to_path_buf());
-    let mut session = Session::start(options, sinks, |warning| eprintln!("{warning}"))?;
+    let mut session = Session::start(options, loaded, sinks)?;
     let mut seen = Seen::default();
     let status = confine(&mut session, &confined, &cage, &mut seen).await?;
     tokio::time::sleep(SETTLE).await;

@@ -3,8 +3,11 @@
 use policy_schema::{Diagnostic, ListFile, Mode, Policy, PolicySet, ReadList, Report, Source};
 use std::{
     cell::RefCell,
-    fs, io,
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 /// Why no policy could be made of the files.
@@ -56,6 +59,10 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// Every file and directory that the policy depends on.
     pub paths: Vec<PathBuf>,
+    /// The same for the same bytes in the same files.
+    pub fingerprint: u64,
+    /// When reading them began.
+    pub began: SystemTime,
 }
 
 /// Loads policy files, and directories of policy files. `mode` overrides what the files say.
@@ -63,11 +70,13 @@ pub struct Loaded {
 /// # Errors
 /// [`LoadError`]: with every finding of every file, not only the first.
 pub fn load(paths: &[PathBuf], mode: Option<Mode>) -> Result<Loaded, LoadError> {
+    let began = SystemTime::now();
     let lists = Lists::default();
     let (mut policies, mut warnings, mut findings) = (Vec::new(), Vec::new(), Vec::new());
     for path in files(paths)? {
         let text =
             fs::read_to_string(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
+        (&path, &text).hash(&mut *lists.hasher.borrow_mut());
         match Policy::parse(&Source { path, text }, &lists) {
             Ok((policy, doubts)) => {
                 policies.push(policy);
@@ -83,7 +92,7 @@ pub fn load(paths: &[PathBuf], mode: Option<Mode>) -> Result<Loaded, LoadError> 
     warnings.extend(doubts);
     let mut all = paths.to_vec();
     all.extend(lists.read.into_inner());
-    Ok(Loaded { policy, warnings, paths: all })
+    Ok(Loaded { policy, warnings, paths: all, fingerprint: lists.hasher.into_inner().finish(), began })
 }
 
 /// The policy files that the paths stand for: a directory stands for its `.yaml` and `.yml` files, sorted. Hidden entries
@@ -119,10 +128,11 @@ fn is_policy(path: &Path) -> bool {
         && path.is_file()
 }
 
-/// Reads name lists, and remembers which.
+/// Reads name lists, and remembers which and what.
 #[derive(Default)]
 struct Lists {
     read: RefCell<Vec<PathBuf>>,
+    hasher: RefCell<DefaultHasher>,
 }
 
 impl ReadList for Lists {
@@ -137,7 +147,13 @@ impl ReadList for Lists {
             });
             paths.sort();
         }
-        paths.into_iter().map(|path| Ok(ListFile { bytes: Box::new(fs::read(&path)?), path })).collect()
+        let mut files = Vec::new();
+        for path in paths {
+            let bytes = fs::read(&path)?;
+            (&path, &bytes).hash(&mut *self.hasher.borrow_mut());
+            files.push(ListFile { bytes: Box::new(bytes), path });
+        }
+        Ok(files)
     }
 }
 

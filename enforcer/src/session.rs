@@ -73,6 +73,8 @@ pub struct Session {
     paths: Vec<PathBuf>,
     /// When their reading began.
     began: SystemTime,
+    /// What was in them.
+    fingerprint: u64,
     events_lost: u64,
     /// The counters at the last check.
     counted: BTreeMap<Counter, u64>,
@@ -81,16 +83,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads the policy, attaches the programs, and sends the first canary.
+    /// Puts a loaded policy in force: attaches the programs, and sends the first canary.
     ///
     /// # Errors
     /// [`SessionError`]; nothing stays attached.
-    pub fn start(options: Options, sinks: Vec<Sink>, warn: impl Fn(&str)) -> Result<Self, SessionError> {
-        let began = SystemTime::now();
-        let Loaded { policy, warnings, paths } = load::load(&options.policies, options.mode)?;
-        for warning in warnings {
-            warn(&warning.render());
-        }
+    pub fn start(options: Options, loaded: Loaded, sinks: Vec<Sink>) -> Result<Self, SessionError> {
+        let Loaded { policy, warnings: _, paths, fingerprint, began } = loaded;
         let policy = Arc::new(policy);
         let place = place(&options)?;
         let (engine, lsm_refused) = start_engine(&options, &place, &policy)?;
@@ -102,6 +100,7 @@ impl Session {
             status: Status::NotEnforced(Vec::new()),
             paths,
             began,
+            fingerprint,
             events_lost: 0,
             counted: BTreeMap::new(),
             lsm_refused,
@@ -113,15 +112,22 @@ impl Session {
         }
     }
 
-    /// Reads the policy files again and puts them in force. Returns what changed, and what is doubtful.
+    /// Reads the policy files again and puts them in force. Returns what changed, and what is doubtful; `None` if the files
+    /// say what is in force.
     ///
     /// # Errors
     /// [`SessionError`]; the policy in force stays, and an event says so.
-    pub fn reload(&mut self) -> Result<(Changes, Vec<Diagnostic>), SessionError> {
+    pub fn reload(&mut self) -> Result<Option<(Changes, Vec<Diagnostic>)>, SessionError> {
         let loaded = load::load(&self.options.policies, self.options.mode);
-        let result = loaded.map_err(SessionError::from).and_then(|Loaded { policy, warnings, paths }| {
+        let result = loaded.map_err(SessionError::from).and_then(|loaded| {
+            let Loaded { policy, warnings, paths, fingerprint, began: _ } = loaded;
             self.paths = paths;
-            Ok((self.put_in_force(Arc::new(policy))?, warnings))
+            if fingerprint == self.fingerprint {
+                return Ok(None);
+            }
+            let changes = self.put_in_force(Arc::new(policy))?;
+            self.fingerprint = fingerprint;
+            Ok(Some((changes, warnings)))
         });
         if let Err(SessionError::Load(error)) = &result {
             let diagnostics = error.diagnostics().to_vec();
@@ -136,6 +142,8 @@ impl Session {
     /// # Errors
     /// [`SessionError`]; the policy in force stays.
     pub fn put_in_force(&mut self, policy: Arc<PolicySet>) -> Result<Changes, SessionError> {
+        // Whatever the files say, it is not this unless the caller knows better.
+        self.fingerprint = 0;
         let resolvers = trusted(&policy);
         let changes = self.engine.reload(policy, resolvers)?;
         let Changes { version, added, removed, changed } = changes.clone();

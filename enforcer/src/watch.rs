@@ -125,6 +125,13 @@ impl Watch {
         Ok(())
     }
 
+    /// Reports what has changed since `read`, before the watch began.
+    pub fn report_since(&self, read: SystemTime) {
+        if self.paths.iter().any(|path| plan::changed_since(path, read - TICK)) {
+            self.signal.notify_one();
+        }
+    }
+
     fn restart(&mut self) {
         self.watcher = match start(&self.paths, &self.signal) {
             Ok(watcher) => Some(watcher),

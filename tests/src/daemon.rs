@@ -273,7 +273,8 @@ impl Daemon {
         });
         found.unwrap_or_else(|| {
             let events: Vec<String> = self.events()?.iter().skip(mark).map(Value::to_string).collect();
-            let detail = format!("{} events: {}", events.len(), events.join("\n"));
+            let last = events.iter().rev().take(5).cloned().collect::<Vec<_>>().join("\n");
+            let detail = format!("{} events, the last first: {last}", events.len());
             Err(HarnessError::Timeout { what: "the event".to_owned(), timeout, detail })
         })
     }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 /// Errors and warnings apart; 2 if there are errors.
 pub(super) fn check_text(loaded: Result<Loaded, LoadError>) -> ExitCode {
     match loaded {
-        Ok(Loaded { policy, warnings, paths: _ }) => {
+        Ok(Loaded { policy, warnings, .. }) => {
             for warning in &warnings {
                 println!("{}", warning.render());
             }

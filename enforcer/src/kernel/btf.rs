@@ -8,7 +8,9 @@ const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// The settings with every offset filled in.
 pub(super) fn settings() -> Result<Settings, KernelError> {
-    let btf = Btf::from_file(VMLINUX).map_err(|error| KernelError::Btf(error.to_string()))?;
+    // Read at once: parsing from the file itself seeks a hundred thousand times.
+    let bytes = std::fs::read(VMLINUX).map_err(|error| KernelError::Btf(error.to_string()))?;
+    let btf = Btf::from_bytes(&bytes).map_err(|error| KernelError::Btf(error.to_string()))?;
     let offset = |structure, field| offset_of(&btf, structure, field);
     Ok(Settings {
         socket_type: offset("socket", "type")?,
