@@ -5,6 +5,7 @@ use crate::{
     maps::{self, PolicySlot},
     scratch::{self, Claim},
     settings::setting,
+    wake,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -77,7 +78,7 @@ fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
         }
     }
     if let Some(scratch) = scratch::of(place) {
-        hand_over(scratch, length);
+        hand_over(scratch, length, now);
     }
     at_risk != 0
 }
@@ -207,11 +208,16 @@ fn load(ctx: &SkBuffContext, at: u32, scratch: &mut Scratch) -> Option<u32> {
 
 /// Hands the record to user space, as long as its message is.
 #[inline(always)]
-fn hand_over(scratch: &mut Scratch, length: u32) {
+fn hand_over(scratch: &mut Scratch, length: u32, now: u64) {
     let size = size_of::<AnswerHeader>() as u64 + bounded(length);
     // SAFETY: `size` is at most that of the record.
     let failed = unsafe {
-        bpf_ringbuf_output((&raw const ANSWERS).cast_mut().cast(), (&raw mut scratch.record).cast(), size, 0)
+        bpf_ringbuf_output(
+            (&raw const ANSWERS).cast_mut().cast(),
+            (&raw mut scratch.record).cast(),
+            size,
+            wake::flags(now),
+        )
     };
     if failed != 0 {
         count::add(Counter::AnswersLost, 1);

@@ -1,19 +1,14 @@
 //! Events: written straight into the ring; when it is full they are counted, and the verdict stands all the same.
 
-use crate::{
-    count,
-    maps::{control, set_last_wake},
-    task,
-};
+use crate::{count, task, wake};
 use aya_ebpf::{
-    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     btf_maps::RingBuf,
     helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
     macros::btf_map,
 };
 use enforcer_common::{
     Address, Attempt, Decision, Verdict,
-    control::{Control, Counter},
+    control::Counter,
     event::{ConnectEvent, flag},
 };
 
@@ -49,19 +44,5 @@ pub(crate) fn connect(version: u64, attempt: &Attempt, named: &Address, packed: 
     event.errno = if denied(decision.effective) { decision.errno } else { 0 };
     event.comm = bpf_get_current_comm().unwrap_or_default();
     task::executable(event);
-    entry.submit(u64::from(wake(attempt.now)));
+    entry.submit(wake::flags(attempt.now));
 }
-
-/// A wake-up costs about twenty times the event, so at most one in [`WAKE_PERIOD`]; the reader looks again by itself
-/// after a wake-up, until it finds the ring empty.
-#[inline(always)]
-fn wake(now: u64) -> u32 {
-    if now.wrapping_sub(control(Control::LastWake)) < WAKE_PERIOD {
-        return BPF_RB_NO_WAKEUP;
-    }
-    set_last_wake(now);
-    BPF_RB_FORCE_WAKEUP
-}
-
-/// Nanoseconds.
-const WAKE_PERIOD: u64 = 5_000_000;

@@ -28,6 +28,7 @@ mod repeat;
 mod scratch;
 mod settings;
 mod task;
+mod wake;
 
 /// What a connect hook does with an attempt.
 enum Outcome {

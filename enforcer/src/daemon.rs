@@ -23,7 +23,7 @@ use tokio::{
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between canaries.
 const CANARY_TICKS: u32 = 60;
-/// After a wake-up the programs stay silent for a while (`WAKE_PERIOD` in `enforcer-ebpf/src/emit.rs`); the daemon looks
+/// After a wake-up the programs stay silent for a while (`PERIOD` in `enforcer-ebpf/src/wake.rs`); the daemon looks
 /// again by itself until it finds the ring empty.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -92,13 +92,19 @@ pub async fn run(
         tokio::select! {
             guard = events.readable() => {
                 guard?.clear_ready();
-                session.read(|_| ())?;
+                let read = session.read(|_| ());
+                session.survive(read);
                 look_again = true;
             }
-            () = tokio::time::sleep(LOOK_AGAIN), if look_again => look_again = session.read(|_| ())? > 0,
+            () = tokio::time::sleep(LOOK_AGAIN), if look_again => {
+                let read = session.read(|_| ());
+                look_again = session.survive(read).is_some_and(|count| count > 0);
+            }
             guard = answers.readable() => {
                 guard?.clear_ready();
-                session.engine().read_answers().map_err(SessionError::from)?;
+                let read = session.engine().read_answers();
+                session.survive(read);
+                look_again = true;
             }
             () = changed(&mut policies, &mut hangup) => {
                 let began = SystemTime::now();
@@ -110,13 +116,22 @@ pub async fn run(
                     let before = trial.take().map_or(before, |trial| trial.before);
                     trial = Some(Trial { until: Instant::now() + time, before });
                 }
-                policies.set_paths(session.paths(), began)?;
-                births = session.births()?;
+                let watched = policies.set_paths(session.paths(), began);
+                session.survive(watched);
+                let watched = session.births();
+                births = session.survive(watched).flatten();
             }
-            () = next_birth(&births) => session.engine().read_cgroups().map_err(SessionError::from)?,
-            () = machine.changed() => session.follow_resolvers()?,
+            () = next_birth(&births) => {
+                let read = session.engine().read_cgroups();
+                session.survive(read);
+            }
+            () = machine.changed() => {
+                let followed = session.follow_resolvers();
+                session.survive(followed);
+            }
             _ = tick.tick() => {
-                session.tick()?;
+                let done = session.tick();
+                session.survive(done);
                 ticks += 1;
                 if ticks.is_multiple_of(CANARY_TICKS) {
                     session.check();
@@ -126,7 +141,8 @@ pub async fn run(
                 let Some(Trial { before, .. }) = trial.take() else { continue };
                 let Some(before) = before else { return Ok(End::NotConfirmed) };
                 say("the change was not confirmed in time: going back to the policy before it");
-                session.put_in_force(before)?;
+                let back = session.put_in_force(before);
+                session.survive(back);
             }
             Some((request, answer)) = requests.recv() => match request {
                 Request::Confirm => {
@@ -134,7 +150,8 @@ pub async fn run(
                     answer.send(&serde_json::json!({ "confirmed": confirmed })).await;
                 }
                 Request::Detach => {
-                    session.read(|_| ())?;
+                    let read = session.read(|_| ());
+                    session.survive(read);
                     drop(session);
                     answer.send(&serde_json::json!({ "detached": true })).await;
                     return Ok(End::Asked);

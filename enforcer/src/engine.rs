@@ -140,12 +140,13 @@ impl Engine {
             BTreeMap::new()
         };
         self.kernel.install(&compiled, &cgroups, &BTreeMap::new())?;
-        let before = self.names.clone();
-        if let Err(error) =
-            self.prepare(old.as_deref(), &compiled, &resolvers).and_then(|()| self.commit(&compiled))
-        {
+        let mut before = None;
+        let prepared = self.prepare(old.as_deref(), &compiled, &resolvers, &mut before);
+        if let Err(error) = prepared.and_then(|()| self.commit(&compiled)) {
             // Nothing has happened as far as the programs are concerned; forget what was prepared.
-            self.names = before;
+            if let Some(before) = before {
+                self.names = before;
+            }
             let joined = joined(&self.resolvers, &resolvers);
             self.kernel.set_resolvers(&joined, &self.resolvers)?;
             self.kernel.control(Control::Slots, slot_bit(self.version))?;
@@ -168,12 +169,13 @@ impl Engine {
     }
 
     /// Has answers judged by both policies, so that nothing that is answered meanwhile is missed, and judges every known
-    /// sighting by the new one.
+    /// sighting by the new one. `before` is the name table as the old policy judged it.
     fn prepare(
         &mut self,
         old: Option<&Compiled>,
         new: &Compiled,
         resolvers: &[Address],
+        before: &mut Option<NameTable>,
     ) -> Result<(), EngineError> {
         let both = slot_bit(new.version) | if old.is_some() { slot_bit(self.version) } else { 0 };
         self.kernel.control(Control::Slots, both)?;
@@ -181,6 +183,7 @@ impl Engine {
         match old {
             Some(old) => {
                 self.take_over(old)?;
+                *before = Some(self.names.clone());
                 let translation = changes::translation(&old.policy, &new.policy);
                 self.names.rejudge(new, |vector| changes::translate(&translation, vector));
             }

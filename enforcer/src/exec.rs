@@ -125,6 +125,7 @@ async fn confine(
             guard = answers.readable() => {
                 guard?.clear_ready();
                 session.engine().read_answers().map_err(SessionError::from)?;
+                look_again = true;
             }
             _ = tick.tick() => session.tick()?,
             _ = interrupt.recv() => {}

@@ -76,6 +76,8 @@ pub struct Session {
     /// What was in them.
     fingerprint: u64,
     events_lost: u64,
+    /// What went wrong since the last check.
+    trouble: Option<String>,
     /// The counters at the last check.
     counted: BTreeMap<Counter, u64>,
     /// Why `lsm` was not taken, where it was tried.
@@ -102,6 +104,7 @@ impl Session {
             began,
             fingerprint,
             events_lost: 0,
+            trouble: None,
             counted: BTreeMap::new(),
             lsm_refused,
         };
@@ -173,6 +176,7 @@ impl Session {
             unknown.map(|name| format!("this machine has no user `{name}`")).collect();
         missing.extend(unsupported::reasons(&policy.policy));
         missing.extend(self.losses());
+        missing.extend(self.trouble.take());
         let status = Status::of(policy.policy.mode(), canary, missing);
         let old = std::mem::replace(&mut self.status, status);
         if old != self.status {
@@ -181,6 +185,19 @@ impl Session {
             self.emit(&Event::StatusChanged { time: SystemTime::now(), from, to, reasons });
             self.flush();
         }
+    }
+
+    /// Goes on after an error: what is attached keeps enforcing, the log and the status tell.
+    pub fn survive<T, E: std::error::Error>(&mut self, result: Result<T, E>) -> Option<T> {
+        let error = match result {
+            Ok(value) => return Some(value),
+            Err(error) => error.to_string(),
+        };
+        if self.trouble.as_ref() != Some(&error) {
+            tracing::error!(error, "the daemon goes on");
+            self.trouble = Some(error);
+        }
+        None
     }
 
     /// What found no room since the last look.
