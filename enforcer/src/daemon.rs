@@ -19,7 +19,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-/// How often what is due by the passing of time is done. The only wake-up of an idle daemon.
+/// How often what is due by the passing of time is done, and the rings are looked at whatever happened. The only wake-up of an
+/// idle daemon.
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between canaries.
 const CANARY_TICKS: u32 = 60;
@@ -132,6 +133,10 @@ pub async fn run(
             _ = tick.tick() => {
                 let done = session.tick();
                 session.survive(done);
+                // A program that was preempted between asking whether to wake and handing over its record may have missed
+                // every look at the ring.
+                let read = session.read(|_| ());
+                session.survive(read);
                 ticks += 1;
                 if ticks.is_multiple_of(CANARY_TICKS) {
                     session.check();

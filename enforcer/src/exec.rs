@@ -127,7 +127,11 @@ async fn confine(
                 session.engine().read_answers().map_err(SessionError::from)?;
                 look_again = true;
             }
-            _ = tick.tick() => session.tick()?,
+            _ = tick.tick() => {
+                session.tick()?;
+                // Also for what missed its wake-up, as in `daemon::run`.
+                look_again = session.read(|event| tell(event, seen))? > 0;
+            }
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {
                 if let Some(pid) = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid as i32)) {
