@@ -6,8 +6,8 @@ use enforcer_common::{
     image::{ClassVector, ImageBuilder, ImageError, Protocol},
     name::Form,
 };
-use policy_schema::{Action, Mode, OnError, PolicySet, Rule, SharedAddress, User};
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use policy_schema::{Action, Mode, OnError, PolicySet, Rule, SharedAddress};
+use std::{collections::BTreeMap, sync::Arc};
 
 mod cidrs;
 mod judge;
@@ -198,19 +198,6 @@ fn has_cgroups(rule: &Rule) -> bool {
 
 fn nanoseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// The user ids that rules name, for [`users::by_id`].
-fn user_of(user: &User, user_id: &impl Fn(&str) -> Option<u32>) -> Result<u32, String> {
-    match user {
-        User::Id(id) => Ok(*id),
-        User::Name(name) => user_id(name).ok_or_else(|| name.to_string()),
-    }
-}
-
-/// An address as `policy-schema` spells it.
-pub fn ip(address: &Address) -> IpAddr {
-    IpAddr::from(*address)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use enforcer_common::{
 };
 use policy_schema::{Connection, Decider, DomainName, NoLists, Policy, Sighting, Source};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::FileFailurePersistence};
-use std::fmt::Write as _;
+use std::{fmt::Write as _, net::IpAddr};
 
 /// A world small enough that everything meets everything.
 const NAMES: &[&str] = &[

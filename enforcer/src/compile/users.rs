@@ -1,8 +1,8 @@
 //! Users: from names to numbers.
 
-use super::{numbered, user_of};
+use super::numbered;
 use enforcer_common::Vector;
-use policy_schema::PolicySet;
+use policy_schema::{PolicySet, User};
 use std::collections::BTreeMap;
 
 /// The rules of each user, and the names of users that do not exist here.
@@ -23,4 +23,11 @@ pub(super) fn by_id(
     unknown.sort();
     unknown.dedup();
     (users, unknown)
+}
+
+fn user_of(user: &User, user_id: &impl Fn(&str) -> Option<u32>) -> Result<u32, String> {
+    match user {
+        User::Id(id) => Ok(*id),
+        User::Name(name) => user_id(name).ok_or_else(|| name.to_string()),
+    }
 }
