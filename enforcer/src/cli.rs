@@ -220,8 +220,8 @@ async fn confine(exec: Exec) -> Result<ExitCode, Failure> {
 
 fn check(paths: &[PathBuf], format: OutputFormat) -> ExitCode {
     match format {
-        OutputFormat::Text => show::check_text(load::load(paths, None)),
-        OutputFormat::Json => show::check_json(load::load(paths, None)),
+        OutputFormat::Text => show::check_text(load::check(paths)),
+        OutputFormat::Json => show::check_json(load::check(paths)),
     }
 }
 

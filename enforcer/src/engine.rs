@@ -11,15 +11,13 @@ use crate::{
     dns,
     kernel::{Kernel, KernelError, Place, Ring},
     names::NameTable,
-    process, report,
+    report,
 };
 use enforcer_common::{
     Address, FRESH_ENTRIES, Vector,
     control::{Control, Counter},
     event::ConnectEvent,
-    image::ImageError,
 };
-use policy_schema::PolicySet;
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
@@ -41,15 +39,9 @@ pub enum EngineError {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The policy does not fit the image.
-    #[error(transparent)]
-    Image(#[from] ImageError),
     /// The cgroup tree cannot be read.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    /// No randomness.
-    #[error("the system gives no random numbers: {0}")]
-    Random(std::io::Error),
 }
 
 /// Everything that runs while a policy is in force.
@@ -96,7 +88,7 @@ impl Engine {
     pub fn start(
         mut kernel: Kernel,
         place: &Place,
-        policy: Arc<PolicySet>,
+        policy: Arc<Compiled>,
         resolvers: Vec<Address>,
     ) -> Result<Self, EngineError> {
         let (events, answers) = (kernel.take_events()?, kernel.take_answers()?);
@@ -125,14 +117,14 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`]; the old policy stays in force.
-    pub fn reload(
-        &mut self,
-        policy: Arc<PolicySet>,
-        resolvers: Vec<Address>,
-    ) -> Result<Changes, EngineError> {
+    pub fn reload(&mut self, policy: Arc<Compiled>, resolvers: Vec<Address>) -> Result<Changes, EngineError> {
         let old = self.policies.get(&self.version).cloned();
         let version = self.version + 1;
-        let compiled = Arc::new(Compiled::new(version, policy, random()?, process::user_id)?);
+        let compiled = if policy.version == version {
+            policy
+        } else {
+            Arc::new(Arc::unwrap_or_clone(policy).numbered(version))
+        };
         self.cgroups.rescan()?;
         let cgroups = if compiled.has_cgroup_subjects() {
             self.cgroups.iter().map(|(id, path)| (id, compiled.cgroup(path))).collect()
@@ -155,7 +147,7 @@ impl Engine {
             }
             return Err(error);
         }
-        let changes = Changes::between(old.as_ref().map(|old| &*old.policy), &compiled);
+        let changes = Changes::between(old.as_ref().map(|old| &old.policy), &compiled);
         self.policies.insert(version, compiled);
         while self.policies.len() > POLICIES_KEPT {
             self.policies.pop_first();
@@ -400,15 +392,4 @@ fn joined(one: &[Address], two: &[Address]) -> Vec<Address> {
 
 fn slot_bit(version: u64) -> u64 {
     1 << (version & 1)
-}
-
-fn random() -> Result<[u64; 8], EngineError> {
-    let mut words = [0_u64; 8];
-    for word in &mut words {
-        let mut bytes = [0; 8];
-        let read = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
-        read.map_err(|error| EngineError::Random(error.into()))?;
-        *word = u64::from_ne_bytes(bytes);
-    }
-    Ok(words)
 }

@@ -1,5 +1,7 @@
 //! Policies from files.
 
+use crate::{compile::Compiled, process};
+use enforcer_common::image::ImageError;
 use policy_schema::{Diagnostic, ListFile, Mode, Policy, PolicySet, ReadList, Report, Source};
 use std::{
     cell::RefCell,
@@ -9,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
     time::SystemTime,
 };
+
+mod mapped;
 
 /// Why no policy could be made of the files.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,12 @@ pub enum LoadError {
     /// The files say something wrong.
     #[error("{0}")]
     Policy(Report),
+    /// The policy is too large.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// No randomness for the key of the name hash.
+    #[error("the system gives no random numbers: {0}")]
+    Random(io::Error),
 }
 
 impl LoadError {
@@ -36,7 +46,8 @@ impl LoadError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; examples are in `examples/policies/`".to_owned())
             }
-            Self::Read { .. } | Self::Policy(_) => None,
+            Self::Image(_) => Some("let rules share their lists whole, or merge rules".to_owned()),
+            Self::Read { .. } | Self::Policy(_) | Self::Random(_) => None,
             Self::Empty(_) => Some("policy files end in `.yaml` or `.yml`".to_owned()),
         }
     }
@@ -45,7 +56,7 @@ impl LoadError {
     pub fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Policy(report) => report.diagnostics(),
-            Self::Read { .. } | Self::Empty(_) => &[],
+            Self::Read { .. } | Self::Empty(_) | Self::Image(_) | Self::Random(_) => &[],
         }
     }
 }
@@ -93,6 +104,31 @@ pub fn load(paths: &[PathBuf], mode: Option<Mode>) -> Result<Loaded, LoadError> 
     let mut all = paths.to_vec();
     all.extend(lists.read.into_inner());
     Ok(Loaded { policy, warnings, paths: all, fingerprint: lists.hasher.into_inner().finish(), began })
+}
+
+/// Loads policies, and compiles them to see whether they fit.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn check(paths: &[PathBuf]) -> Result<Loaded, LoadError> {
+    let mut loaded = load(paths, None)?;
+    loaded.policy = compile(loaded.policy)?.policy;
+    Ok(loaded)
+}
+
+/// Compiles a policy for this machine: with its users, and a new key.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn compile(policy: PolicySet) -> Result<Compiled, LoadError> {
+    let mut random = [0_u64; 8];
+    for word in &mut random {
+        let mut bytes = [0; 8];
+        let read = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+        read.map_err(|error| LoadError::Random(error.into()))?;
+        *word = u64::from_ne_bytes(bytes);
+    }
+    Ok(Compiled::new(policy, random, process::user_id)?)
 }
 
 /// The policy files that the paths stand for: a directory stands for its `.yaml` and `.yml` files, sorted. Hidden entries
@@ -149,9 +185,9 @@ impl ReadList for Lists {
         }
         let mut files = Vec::new();
         for path in paths {
-            let bytes = fs::read(&path)?;
-            (&path, &bytes).hash(&mut *self.hasher.borrow_mut());
-            files.push(ListFile { bytes: Box::new(bytes), path });
+            let bytes = mapped::read(&path)?;
+            (&path, (*bytes).as_ref()).hash(&mut *self.hasher.borrow_mut());
+            files.push(ListFile { bytes, path });
         }
         Ok(files)
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One policy file.
 #[derive(Clone, Debug)]
@@ -16,9 +17,13 @@ pub struct Source {
 pub struct ListFile {
     /// Where the bytes came from, for reports.
     pub path: PathBuf,
-    /// The content: owned, or mapped into memory.
+    /// The content: owned, or mapped into memory. It must not change as long as it is borrowed: the names of the list stay
+    /// in it.
     pub bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
 }
+
+/// The bytes of a list, shared by the names that lie in it.
+pub(crate) type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// How lists are read: the shell does it, or a test.
 pub trait ReadList {

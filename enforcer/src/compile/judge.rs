@@ -68,8 +68,8 @@ fn by_image(image: &Vec<Vector>, member: &Name) -> (Vector, Vector) {
     let (mut to, mut except) = (Vector::EMPTY, Vector::EMPTY);
     let (Some(meta), Some(key)) = (Meta::of(image), image.bucket(image::KEY)) else { return (to, except) };
     let mut collect = |hash, form| {
-        if let Some((found, excepted)) = image::set(image, &meta, image::find(image, &meta, key, hash, form))
-        {
+        let number = image::find(image, &meta, key, hash);
+        if let Some((found, excepted)) = image::set(image, &meta, number, form) {
             to.union(found);
             except.union(excepted);
         }

@@ -9,7 +9,7 @@ fn policy(version: u64, rules: &str) -> Compiled {
     let text = format!("version: 1\nname: p\nhold: {{ deny: 100s, allow: 10s }}\nrules:\n{rules}");
     let (policy, _) = Policy::parse(&Source { path: "p.yaml".into(), text }, &NoLists).unwrap();
     let (set, _) = PolicySet::new(vec![policy], None).unwrap();
-    Compiled::new(version, Arc::new(set), [version; 8], |_| None).unwrap()
+    Compiled::new(set, [version; 8], |_| None).unwrap().numbered(version)
 }
 
 const DENY: &str = "  - { name: bad, action: deny, to: { names: [\"*.evil.example\"] } }\n";
