@@ -111,13 +111,9 @@ pub fn load(paths: &[PathBuf], mode: Option<Mode>) -> Result<Loaded, LoadError> 
             Ok(Loaded { policy, warnings, paths: all, fingerprint, began })
         }
         // What is doubtful about some of the files need not be about all of them.
-        Ok(_) => {
+        joined => {
             errors.extend(warnings);
-            Err(LoadError::Policy(Report::from(errors)))
-        }
-        Err(conflicts) => {
-            errors.extend(warnings);
-            errors.extend(conflicts.into_diagnostics());
+            errors.extend(joined.err().into_iter().flat_map(Report::into_diagnostics));
             Err(LoadError::Policy(Report::from(errors)))
         }
     }
