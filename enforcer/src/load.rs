@@ -9,6 +9,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     path::{Path, PathBuf},
+    slice,
     time::SystemTime,
 };
 
@@ -52,12 +53,27 @@ impl LoadError {
         }
     }
 
-    /// The findings, if the files could be read.
+    /// The findings; none if a path alone is wrong.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Policy(report) => report.diagnostics(),
             Self::Read { .. } | Self::Empty(_) | Self::Image(_) | Self::Random(_) => &[],
         }
+    }
+
+    /// The same as findings: a path that is wrong is one more.
+    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
+        let (help, message) = (self.help(), self.to_string());
+        let (path, code) = match self {
+            Self::Policy(report) => return report.into_diagnostics(),
+            Self::Read { path, .. } => (path, "unreadable-file"),
+            Self::Empty(path) => (path, "no-policy-file"),
+            // It is about all files together.
+            Self::Image(_) | Self::Random(_) => (PathBuf::from("."), "not-compiled"),
+        };
+        let mut found = Diagnostic::of_file(path, code, message);
+        found.hint = help;
+        vec![found]
     }
 }
 
@@ -79,31 +95,41 @@ pub struct Loaded {
 /// Loads policy files, and directories of policy files. `mode` overrides what the files say.
 ///
 /// # Errors
-/// [`LoadError`]: with every finding of every file, not only the first.
+/// [`LoadError::Policy`]: with every finding of every path, not only the first, and the warnings too.
 pub fn load(paths: &[PathBuf], mode: Option<Mode>) -> Result<Loaded, LoadError> {
     let began = SystemTime::now();
     let lists = Lists::default();
-    let (mut policies, mut warnings, mut findings) = (Vec::new(), Vec::new(), Vec::new());
-    for path in files(paths)? {
-        let text =
-            fs::read_to_string(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
-        (&path, &text).hash(&mut *lists.hasher.borrow_mut());
-        match Policy::parse(&Source { path, text }, &lists) {
-            Ok((policy, doubts)) => {
-                policies.push(policy);
-                warnings.extend(doubts);
+    let (mut policies, mut warnings, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for path in paths {
+        let files = files(slice::from_ref(path)).unwrap_or_else(|error| {
+            errors.extend(error.into_diagnostics());
+            Vec::new()
+        });
+        for path in files {
+            match policy(path, &lists) {
+                Ok((policy, doubts)) => {
+                    policies.push(policy);
+                    warnings.extend(doubts);
+                }
+                Err(error) => errors.extend(error.into_diagnostics()),
             }
-            Err(report) => findings.extend(report.into_diagnostics()),
         }
     }
-    if !findings.is_empty() {
-        return Err(LoadError::Policy(Report::from(findings)));
+    match PolicySet::new(policies, mode) {
+        Ok((policy, doubts)) if errors.is_empty() => {
+            warnings.extend(doubts);
+            let mut all = paths.to_vec();
+            all.extend(lists.read.into_inner());
+            let fingerprint = lists.hasher.into_inner().finish();
+            Ok(Loaded { policy, warnings, paths: all, fingerprint, began })
+        }
+        // What is doubtful about some of the files need not be about all of them.
+        joined => {
+            errors.extend(warnings);
+            errors.extend(joined.err().into_iter().flat_map(Report::into_diagnostics));
+            Err(LoadError::Policy(Report::from(errors)))
+        }
     }
-    let (policy, doubts) = PolicySet::new(policies, mode).map_err(LoadError::Policy)?;
-    warnings.extend(doubts);
-    let mut all = paths.to_vec();
-    all.extend(lists.read.into_inner());
-    Ok(Loaded { policy, warnings, paths: all, fingerprint: lists.hasher.into_inner().finish(), began })
 }
 
 /// Loads policies, and compiles them to see whether they fit.
@@ -157,11 +183,19 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
     Ok(files)
 }
 
+fn policy(path: PathBuf, lists: &Lists) -> Result<(Policy, Vec<Diagnostic>), LoadError> {
+    let bytes = fs::read(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
+    (&path, &bytes).hash(&mut *lists.hasher.borrow_mut());
+    let source = Source::from_bytes(path, bytes).map_err(LoadError::Policy)?;
+    Policy::parse(&source, lists).map_err(LoadError::Policy)
+}
+
 fn is_policy(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     !hidden
         && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
-        && path.is_file()
+        // What cannot be looked at, such as a link to nothing, is told when it is read.
+        && fs::metadata(path).map_or(true, |metadata| metadata.is_file())
 }
 
 /// Reads name lists, and remembers which and what.

@@ -56,7 +56,7 @@ impl Node {
     pub(crate) fn parse(text: &str) -> Result<Option<Self>, TreeError> {
         let mut builder = Builder::default();
         for event in Parser::new_from_str(text) {
-            let (event, span) = event.map_err(|error| syntax(&error))?;
+            let (event, span) = event.map_err(|error| syntax(&error, text))?;
             builder.take(event, span)?;
         }
         Ok(builder.root)
@@ -189,10 +189,18 @@ impl Builder {
     }
 }
 
-fn syntax(error: &ScanError) -> TreeError {
+fn syntax(error: &ScanError, text: &str) -> TreeError {
     let spot = spot(Span::empty(*error.marker()));
     if error.info().contains("anchor") {
         return no_alias(spot);
+    }
+    if let Some(spot) = tab(text, spot.line) {
+        return TreeError {
+            code: "syntax",
+            message: "not valid YAML: a tab indents the line".to_owned(),
+            hint: "indent with blanks",
+            spot,
+        };
     }
     TreeError {
         code: "syntax",
@@ -200,6 +208,16 @@ fn syntax(error: &ScanError) -> TreeError {
         hint: "check indentation, quotes and brackets",
         spot,
     }
+}
+
+/// The tab in the indentation of a line, or of the next, which a scanner takes for more of the value before it.
+fn tab(text: &str, line: usize) -> Option<Spot> {
+    let mut near = text.lines().zip(1..).skip(line.saturating_sub(1)).take(2);
+    near.find_map(|(content, line)| {
+        let rest = content.trim_start_matches(' ');
+        let indents = rest.starts_with('\t') && !rest.trim().is_empty();
+        indents.then_some(Spot { line, column: content.len() - rest.len() + 1, length: 1 })
+    })
 }
 
 fn no_alias(spot: Spot) -> TreeError {

@@ -14,25 +14,25 @@ use policy_schema::{
 };
 use serde::Deserialize;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Case {
+pub struct Case {
     /// Texts of policies by their file names.
-    policies: BTreeMap<PathBuf, String>,
+    pub policies: BTreeMap<PathBuf, String>,
     #[serde(default)]
-    lists: BTreeMap<PathBuf, String>,
+    pub lists: BTreeMap<PathBuf, String>,
     /// The mode of the command line.
-    mode: Option<String>,
+    pub mode: Option<String>,
     /// `severity code file:line:column` of everything that is found, in order.
     #[serde(default)]
-    findings: Vec<String>,
+    pub findings: Vec<String>,
     #[serde(default)]
-    connections: Vec<Attempt>,
+    pub connections: Vec<Attempt>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Attempt {
+pub struct Attempt {
     /// What the attempt is about, for the reader.
     #[serde(default)]
     about: String,
@@ -74,7 +74,7 @@ impl ReadList for Lists<'_> {
     }
 }
 
-fn line(found: &Diagnostic) -> String {
+pub fn line(found: &Diagnostic) -> String {
     let severity = match found.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
@@ -83,7 +83,7 @@ fn line(found: &Diagnostic) -> String {
 }
 
 /// The set, unless the policies are refused, and all that was found.
-fn load(case: &Case) -> (Option<PolicySet>, Vec<Diagnostic>) {
+pub fn load(case: &Case) -> (Option<PolicySet>, Vec<Diagnostic>) {
     let mut found = Vec::new();
     let mut policies = Vec::new();
     for (path, text) in &case.policies {
@@ -139,7 +139,7 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn judge(set: &PolicySet, attempt: &Attempt, at: &str, faults: &mut Vec<String>) {
+pub fn judge(set: &PolicySet, attempt: &Attempt, at: &str, faults: &mut Vec<String>) {
     let decision = set.decide(&connection(attempt));
     let label = |decider: Decider| set.label(decider).map(str::to_owned);
     let expected_effective = attempt.effective.as_ref().unwrap_or(&attempt.verdict);
