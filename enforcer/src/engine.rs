@@ -14,7 +14,7 @@ use crate::{
     report,
 };
 use enforcer_common::{
-    Address, FRESH_ENTRIES, Vector,
+    Address, Binding, FRESH_ENTRIES, Vector,
     control::{Control, Counter},
     event::ConnectEvent,
 };
@@ -59,6 +59,8 @@ pub struct Engine {
     clock: clock::Offset,
     /// Addresses that answers of this epoch named and that say something.
     pending: usize,
+    /// Some binding of this epoch waits for user space.
+    late: bool,
     /// When bindings end or change by the passing of time.
     due: Option<u64>,
     /// Denied names that were answered with an address that no name rule reaches, not told yet and told.
@@ -104,6 +106,7 @@ impl Engine {
             cgroups: Tree::scan(&place.root)?,
             clock: clock::Offset::now(),
             pending: 0,
+            late: false,
             due: None,
             protected: protected::Protected::default(),
             counts: Counts::default(),
@@ -174,7 +177,10 @@ impl Engine {
         self.kernel.fence()?;
         match old {
             Some(old) => {
-                self.take_over(old)?;
+                let bound = self.fresh(old.version, self.epoch)?;
+                // This epoch goes on: let those end who are still binding in it.
+                self.kernel.fence()?;
+                self.take_over(old, &bound);
                 *before = Some(self.names.clone());
                 let translation = changes::translation(&old.policy, &new.policy);
                 self.names.rejudge(new, |vector| changes::translate(&translation, vector));
@@ -196,6 +202,8 @@ impl Engine {
         self.kernel.fence()?;
         self.kernel.control(Control::Slots, slot_bit(self.version))?;
         self.kernel.fence()?;
+        // What was answered during the reload may be bound without what only user space knows.
+        self.late = true;
         self.due = self.next_change();
         let joined = joined(&self.resolvers, &resolvers);
         self.resolvers = resolvers;
@@ -218,7 +226,8 @@ impl Engine {
     /// What the kernel refused.
     pub fn read_answers(&mut self) -> Result<(), EngineError> {
         let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
-        if self.drain_answers(&policy) || self.pending > FRESH_ENTRIES / 4 {
+        self.drain_answers(&policy);
+        if self.late || self.pending > FRESH_ENTRIES / 4 {
             self.turn()?;
         }
         Ok(())
@@ -231,13 +240,13 @@ impl Engine {
     pub fn tick(&mut self) -> Result<(), EngineError> {
         self.clock = clock::Offset::now();
         let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
-        let late = self.drain_answers(&policy);
+        self.drain_answers(&policy);
         let now = clock::boot();
         let over = self.due.is_some_and(|due| due <= now);
         if over {
             self.names.expire(&policy, now);
         }
-        if late || over || self.pending > 0 {
+        if self.late || over || self.pending > 0 {
             self.turn()?;
         }
         if policy.has_cgroup_subjects() { self.classify(&policy) } else { Ok(()) }
@@ -253,7 +262,8 @@ impl Engine {
         self.kernel.control(Control::Epoch, ended + 1)?;
         self.epoch = ended + 1;
         self.kernel.fence()?;
-        self.take_over(&policy)?;
+        let bound = self.fresh(self.version, ended)?;
+        self.take_over(&policy, &bound);
         let truth = self.names.truth(&policy, clock::boot());
         self.kernel.set_truth(self.version, &truth)?;
         self.kernel.clear_fresh(self.version, ended)?;
@@ -267,22 +277,25 @@ impl Engine {
         self.names.next_change(self.policies.get(&self.version)?, clock::boot())
     }
 
-    /// Brings the name table up to date with everything that was bound before the last fence.
-    fn take_over(&mut self, policy: &Compiled) -> Result<(), EngineError> {
+    /// Brings the name table up to date with `bound`: the fresh bindings of programs that have ended, and with that handed
+    /// their answers over. A binding that no answer explains has lost its record.
+    fn take_over(&mut self, policy: &Compiled, bound: &[(Address, Binding)]) {
+        // What is answered meanwhile is bound in the epoch that has begun, and waits for the next turn.
+        (self.pending, self.late) = (0, false);
         self.drain_answers(policy);
-        self.pending = 0;
-        let now = clock::boot();
-        for epoch in [self.epoch, self.epoch.wrapping_sub(1)] {
-            let fresh = self.kernel.fresh(policy.version, epoch)?;
-            self.counts.nameless += self.names.adopt(&fresh, policy, now) as u64;
-        }
-        Ok(())
+        self.counts.nameless += self.names.adopt(bound, policy, clock::boot()) as u64;
     }
 
-    /// Records every answer that is there; returns whether some binding waits for user space.
-    fn drain_answers(&mut self, policy: &Compiled) -> bool {
-        let Self { answers, names, counts, pending, protected, resolvers, .. } = self;
-        let mut late = false;
+    /// The fresh bindings of an epoch and the one before.
+    fn fresh(&self, version: u64, epoch: u64) -> Result<Vec<(Address, Binding)>, EngineError> {
+        let mut bound = self.kernel.fresh(version, epoch)?;
+        bound.extend(self.kernel.fresh(version, epoch.wrapping_sub(1))?);
+        Ok(bound)
+    }
+
+    /// Records every answer that is there.
+    fn drain_answers(&mut self, policy: &Compiled) {
+        let Self { answers, names, counts, pending, late, protected, resolvers, .. } = self;
         answers.drain(|record| {
             let answer = match dns::decode(record) {
                 Ok(answer) => answer,
@@ -295,12 +308,11 @@ impl Engine {
             let recorded = names.record(&answer, policy);
             protected.look(&answer, policy, resolvers);
             counts.late_binds += u64::from(recorded.late);
-            late |= recorded.late;
+            *late |= recorded.late;
             if recorded.matters {
                 *pending += answer.addresses.len();
             }
         });
-        late
     }
 
     /// Classifies cgroups that appeared since the last look.

@@ -3,76 +3,12 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may stop at the first surprise")]
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use policy_schema::{
-    Connection, Decider, Diagnostic, DomainName, ListFile, Mode, Policy, PolicySet, Protocol, ReadList,
-    Severity, Sighting, Source, Verdict,
-};
-use serde::Deserialize;
+use policy_schema::{Diagnostic, Severity};
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Case {
-    /// Texts of policies by their file names.
-    pub policies: BTreeMap<PathBuf, String>,
-    #[serde(default)]
-    pub lists: BTreeMap<PathBuf, String>,
-    /// The mode of the command line.
-    pub mode: Option<String>,
-    /// `severity code file:line:column` of everything that is found, in order.
-    #[serde(default)]
-    pub findings: Vec<String>,
-    #[serde(default)]
-    pub connections: Vec<Attempt>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Attempt {
-    /// What the attempt is about, for the reader.
-    #[serde(default)]
-    about: String,
-    to: std::net::IpAddr,
-    #[serde(default = "https")]
-    port: u16,
-    #[serde(default)]
-    udp: bool,
-    /// Sightings of the address: `question > alias > alias`.
-    #[serde(default)]
-    seen: Vec<String>,
-    uid: Option<u32>,
-    user: Option<String>,
-    cgroup: Option<String>,
-    unit: Option<String>,
-    #[serde(default)]
-    resolver: bool,
-    verdict: String,
-    rule: Option<String>,
-    /// As `verdict` and `rule` if left out.
-    effective: Option<String>,
-    effective_rule: Option<String>,
-    errno: Option<String>,
-}
-
-fn https() -> u16 {
-    443
-}
-
-struct Lists<'a>(&'a BTreeMap<PathBuf, String>);
-
-impl ReadList for Lists<'_> {
-    fn read(&self, path: &Path) -> io::Result<Vec<ListFile>> {
-        let found = self.0.iter().filter(|(name, _)| name.starts_with(path));
-        let files: Vec<ListFile> = found
-            .map(|(name, text)| ListFile { path: name.clone(), bytes: Box::new(text.clone().into_bytes()) })
-            .collect();
-        if files.is_empty() { Err(io::Error::from(io::ErrorKind::NotFound)) } else { Ok(files) }
-    }
-}
+#[path = "../corpus/case.rs"]
+pub mod case;
 
 pub fn line(found: &Diagnostic) -> String {
     let severity = match found.severity {
@@ -82,96 +18,12 @@ pub fn line(found: &Diagnostic) -> String {
     format!("{severity} {} {}:{}:{}", found.code, found.file.display(), found.line, found.column)
 }
 
-/// The set, unless the policies are refused, and all that was found.
-pub fn load(case: &Case) -> (Option<PolicySet>, Vec<Diagnostic>) {
-    let mut found = Vec::new();
-    let mut policies = Vec::new();
-    for (path, text) in &case.policies {
-        let source = Source { path: path.clone(), text: text.clone() };
-        match Policy::parse(&source, &Lists(&case.lists)) {
-            Ok((policy, warnings)) => {
-                policies.push(policy);
-                found.extend(warnings);
-            }
-            Err(report) => found.extend(report.into_diagnostics()),
-        }
-    }
-    if found.iter().any(|found| found.severity == Severity::Error) {
-        return (None, found);
-    }
-    let mode = case.mode.as_deref().map(|mode| if mode == "audit" { Mode::Audit } else { Mode::Enforce });
-    match PolicySet::new(policies, mode) {
-        Ok((set, warnings)) => {
-            found.extend(warnings);
-            (Some(set), found)
-        }
-        Err(report) => {
-            found.extend(report.into_diagnostics());
-            (None, found)
-        }
-    }
-}
-
-fn connection(attempt: &Attempt) -> Connection {
-    let protocol = if attempt.udp { Protocol::Udp } else { Protocol::Tcp };
-    let mut connection = Connection::new(attempt.to, attempt.port, protocol);
-    connection.uid = attempt.uid;
-    connection.user = attempt.user.clone();
-    connection.cgroup = attempt.cgroup.clone();
-    connection.unit = attempt.unit.clone();
-    connection.resolver = attempt.resolver;
-    for seen in &attempt.seen {
-        let mut names = seen.split(" > ").map(|name| {
-            // What was seen came in labels, in any spelling and with any byte.
-            let labels = name.trim_end_matches('.').split('.').map(str::as_bytes);
-            DomainName::from_labels(labels).unwrap_or_else(|error| panic!("{name}: {error}"))
-        });
-        let question = names.next().unwrap();
-        connection.sightings.push(Sighting { question, chain: names.collect() });
-    }
-    connection
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Allow => "allow",
-        Verdict::Deny => "deny",
-    }
-}
-
-pub fn judge(set: &PolicySet, attempt: &Attempt, at: &str, faults: &mut Vec<String>) {
-    let decision = set.decide(&connection(attempt));
-    let label = |decider: Decider| set.label(decider).map(str::to_owned);
-    let expected_effective = attempt.effective.as_ref().unwrap_or(&attempt.verdict);
-    let expected_rule = if attempt.effective.is_some() { &attempt.effective_rule } else { &attempt.rule };
-    let mut expect = |what: &str, expected: Option<&str>, found: Option<&str>| {
-        if expected != found {
-            faults.push(format!("{at}: {what} is {found:?}, expected {expected:?} ({:?})", decision.why));
-        }
-    };
-    expect("verdict", Some(&attempt.verdict), Some(word(decision.verdict)));
-    expect("rule", attempt.rule.as_deref(), label(decision.rule).as_deref());
-    expect("effective", Some(expected_effective), Some(word(decision.effective)));
-    expect("effectiveRule", expected_rule.as_deref(), label(decision.effective_rule).as_deref());
-    if let Some(errno) = &attempt.errno {
-        expect("errno", Some(errno), decision.errno.map(|errno| format!("{errno:?}")).as_deref());
-    }
-    assert_eq!(decision.would_deny, decision.verdict == Verdict::Deny, "{at}");
-    assert_eq!(decision.blocked, decision.effective == Verdict::Deny, "{at}");
-    assert_eq!(decision.errno.is_some(), decision.blocked, "{at}");
-}
-
 #[test]
 fn corpus() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
-    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    let (mut faults, mut judged, mut findings) = (Vec::new(), 0, 0);
-    for file in &files {
-        let name = file.file_name().unwrap().to_string_lossy();
-        let case: Case = serde_yaml::from_str(&fs::read_to_string(file).unwrap())
-            .unwrap_or_else(|e| panic!("{name}: {e}"));
-        let (set, found) = load(&case);
+    let (mut faults, mut runnable, mut findings) = (Vec::new(), 0, 0);
+    for (name, case) in case::read_corpus(&folder) {
+        let (set, found) = case.load("");
         let lines: Vec<String> = found.iter().map(line).collect();
         if lines != case.findings {
             let texts: Vec<String> = found.iter().map(Diagnostic::render).collect();
@@ -184,14 +36,24 @@ fn corpus() {
         findings += case.findings.len();
         for (index, attempt) in case.connections.iter().enumerate() {
             let at =
-                format!("{name} connections[{index}] {} {:?} {}", attempt.to, attempt.seen, attempt.about);
+                format!("{name} connections[{index}] {:?} {:?} {}", attempt.to, attempt.seen, attempt.about);
             match &set {
-                Some(set) => judge(set, attempt, &at, &mut faults),
+                Some(set) => {
+                    let found = attempt.faults(set, &attempt.connection(case::ANYWHERE));
+                    faults.extend(found.into_iter().map(|fault| format!("{at}: {fault}")));
+                }
                 None => faults.push(format!("{at}: there is no policy to judge by")),
             }
-            judged += 1;
+            runnable += usize::from(attempt.hooks.is_none());
+            assert!(
+                !attempt.udp || attempt.hooks.is_some(),
+                "{at}: datagrams are not judged by the hooks yet"
+            );
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert!(judged > 100 && findings > 50, "the corpus shrank: {judged} connections, {findings} findings");
+    assert!(
+        runnable > 700 && findings > 50,
+        "the corpus shrank: {runnable} connections, {findings} findings"
+    );
 }

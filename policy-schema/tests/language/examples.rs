@@ -1,6 +1,7 @@
 //! The examples of the pages are judged by the reference evaluator.
 
-use crate::corpus::{Case, judge, line, load};
+use crate::corpus::case::{ANYWHERE, Case};
+use crate::corpus::line;
 use crate::page::{Example, Page};
 
 pub const PAGES: [&str; 2] = ["POLICY.md", "COMING-FROM.md"];
@@ -36,13 +37,14 @@ fn what_is_written_here_is_in_an_example() {
 
 /// What is wrong with a page's example, read with these policies.
 pub fn check(case: &Case, example: &Example, page: &str) -> Vec<String> {
-    let (set, found) = load(case);
+    let (set, found) = case.load("");
     let at = format!("{page}:{}", example.line);
     let mut faults: Vec<String> =
         found.iter().map(|found| format!("{at}: {}: {found}", line(found))).collect();
     let Some(set) = set else { return faults };
     for (attempt, line) in example.case.connections.iter().zip(&example.lines) {
-        judge(&set, attempt, &format!("{page}:{line}"), &mut faults);
+        let found = attempt.faults(&set, &attempt.connection(ANYWHERE));
+        faults.extend(found.into_iter().map(|fault| format!("{page}:{line}: {fault}")));
     }
     faults
 }

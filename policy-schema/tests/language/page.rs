@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::{Mapping, Value};
 
-use crate::corpus::Case;
+use crate::corpus::case::{Attempt, Case};
 
 /// Stands for any address that only its name leads to.
 const SOME_ADDRESS: &str = "198.18.0.1";
@@ -144,7 +144,7 @@ pub fn code_spans(text: &str) -> Vec<String> {
 }
 
 /// One case a line, and where it stands.
-fn cases(lines: &[&str], first: usize, at: &str) -> (Vec<crate::corpus::Attempt>, Vec<usize>) {
+fn cases(lines: &[&str], first: usize, at: &str) -> (Vec<Attempt>, Vec<usize>) {
     let starts = lines.iter().zip(first + 1..).filter(|(line, _)| line.starts_with("- "));
     let numbers: Vec<usize> = starts.map(|(_, number)| number).collect();
     let values: Vec<Mapping> =

@@ -8,7 +8,7 @@ use policy_schema::json_schema;
 use serde_json::Value as Schema;
 use serde_yaml::Value;
 
-use crate::corpus::Case;
+use crate::corpus::case::Case;
 use crate::examples::check;
 use crate::page::{Example, Page, Section, code_spans};
 
