@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::domain::DomainName;
+use crate::endpoint::Host;
 use crate::terms::Protocol;
 
 /// One DNS answer that led to an address: the question and the aliases it was answered through.
@@ -57,6 +58,17 @@ impl Connection {
             unit: None,
             sightings: Vec::new(),
             resolver: false,
+        }
+    }
+    /// A connection to what a person names. A name is the only one of its address, and that address is `neutral`,
+    /// such as [`crate::PolicySet::neutral_address`] gives.
+    pub fn to(host: &Host, neutral: IpAddr, port: u16, protocol: Protocol) -> Self {
+        match host {
+            Host::Address(address) => Self::new(*address, port, protocol),
+            Host::Name(name) => {
+                let sighting = Sighting { question: name.clone(), chain: Vec::new() };
+                Self { sightings: vec![sighting], ..Self::new(neutral, port, protocol) }
+            }
         }
     }
 }
