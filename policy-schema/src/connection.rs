@@ -16,6 +16,11 @@ pub struct Sighting {
 }
 
 impl Sighting {
+    /// What a trusted resolver has just answered.
+    pub fn new(question: DomainName, chain: Vec<DomainName>) -> Self {
+        Self { question, chain }
+    }
+
     /// The question, then the chain.
     pub fn members(&self) -> impl Iterator<Item = &DomainName> {
         std::iter::once(&self.question).chain(&self.chain)
@@ -66,7 +71,7 @@ impl Connection {
         match host {
             Host::Address(address) => Self::new(*address, port, protocol),
             Host::Name(name) => {
-                let sighting = Sighting { question: name.clone(), chain: Vec::new() };
+                let sighting = Sighting::new(name.clone(), Vec::new());
                 Self { sightings: vec![sighting], ..Self::new(neutral, port, protocol) }
             }
         }

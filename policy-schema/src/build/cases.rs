@@ -132,8 +132,7 @@ impl Builder<'_> {
             match names {
                 Ok(names) => {
                     let mut names = names.into_iter();
-                    sightings
-                        .extend(names.next().map(|question| Sighting { question, chain: names.collect() }));
+                    sightings.extend(names.next().map(|question| Sighting::new(question, names.collect())));
                 }
                 Err(error) => {
                     let hint = "write `www.example.com`, or `www.example.com > alias.example.net`";

@@ -29,7 +29,7 @@ fn a_case_is_a_connection_and_what_has_to_become_of_it() {
     let connection = one.connection(neutral);
     assert_eq!((connection.address, connection.port, connection.uid), (neutral, 443, Some(7)));
     let name = |text: &str| DomainName::parse(text).unwrap();
-    assert_eq!(connection.sightings, [Sighting { question: name("www.a.example"), chain: vec![] }]);
+    assert_eq!(connection.sightings, [Sighting::new(name("www.a.example"), vec![])]);
     assert_eq!(one.expected.rule, None);
 
     let connection = two.connection(neutral);
