@@ -10,10 +10,12 @@ use policy_schema::{Action, Mode, OnError, PolicySet, Rule, SharedAddress};
 use std::{collections::BTreeMap, sync::Arc};
 
 mod cidrs;
+mod host;
 mod judge;
 mod users;
 
 pub use cidrs::Prefix;
+pub use host::HostMaps;
 pub use judge::Contribution;
 
 /// A policy, ready for the kernel and for judging sightings.

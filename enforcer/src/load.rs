@@ -1,6 +1,6 @@
 //! Policies from files.
 
-use policy_schema::{Diagnostic, ListFile, Mode, Policy, PolicySet, ReadList, Report, Source};
+use policy_schema::{Cases, Diagnostic, ListFile, Mode, Policy, PolicySet, ReadList, Report, Source};
 use std::{
     cell::RefCell,
     fs,
@@ -24,6 +24,9 @@ pub enum LoadError {
     /// A directory without policies.
     #[error("`{}` has no policy file", .0.display())]
     Empty(PathBuf),
+    /// A directory without files of cases.
+    #[error("`{}` has no test file", .0.display())]
+    NoCases(PathBuf),
     /// The files say something wrong.
     #[error("{0}")]
     Policy(Report),
@@ -38,6 +41,7 @@ impl LoadError {
             }
             Self::Read { .. } | Self::Policy(_) => None,
             Self::Empty(_) => Some("policy files end in `.yaml` or `.yml`".to_owned()),
+            Self::NoCases(_) => Some("test files are called `NAME.test.yaml`".to_owned()),
         }
     }
 
@@ -45,7 +49,7 @@ impl LoadError {
     pub fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Policy(report) => report.diagnostics(),
-            Self::Read { .. } | Self::Empty(_) => &[],
+            Self::Read { .. } | Self::Empty(_) | Self::NoCases(_) => &[],
         }
     }
 }
@@ -96,8 +100,28 @@ pub fn load(paths: &[PathBuf], mode: Option<Mode>) -> Result<Loaded, LoadError> 
 }
 
 /// The policy files that the paths stand for: a directory stands for its `.yaml` and `.yml` files, sorted. Hidden entries
-/// are left out: Kubernetes keeps the versions of a volume in them.
+/// are left out: Kubernetes keeps the versions of a volume in them. So are cases, `NAME.test.yaml`.
 pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
+    visible(paths, |path| is_yaml(path) && !is_cases(path), LoadError::Empty)
+}
+
+/// The files of cases that the paths stand for, in the same way.
+pub fn case_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
+    visible(paths, |path| is_yaml(path) && is_cases(path), LoadError::NoCases)
+}
+
+/// Reads a file of cases.
+pub fn cases(path: &Path) -> Result<Cases, LoadError> {
+    let failed = |source| LoadError::Read { path: path.to_path_buf(), source };
+    let text = fs::read_to_string(path).map_err(failed)?;
+    Cases::parse(&Source { path: path.to_path_buf(), text }).map_err(LoadError::Policy)
+}
+
+fn visible(
+    paths: &[PathBuf],
+    wanted: impl Fn(&Path) -> bool,
+    empty: fn(PathBuf) -> LoadError,
+) -> Result<Vec<PathBuf>, LoadError> {
     let mut files = Vec::new();
     for path in paths {
         let failed = |source| LoadError::Read { path: path.clone(), source };
@@ -108,12 +132,12 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
         let mut found = Vec::new();
         for entry in fs::read_dir(path).map_err(failed)? {
             let entry = entry.map_err(failed)?.path();
-            if is_policy(&entry) {
+            if wanted(&entry) {
                 found.push(entry);
             }
         }
         if found.is_empty() {
-            return Err(LoadError::Empty(path.clone()));
+            return Err(empty(path.clone()));
         }
         found.sort();
         files.extend(found);
@@ -121,7 +145,12 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
     Ok(files)
 }
 
-fn is_policy(path: &Path) -> bool {
+/// Whether a file holds cases for policies: `NAME.test.yaml`.
+fn is_cases(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem.as_encoded_bytes().ends_with(b".test"))
+}
+
+fn is_yaml(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     !hidden
         && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")

@@ -4,6 +4,7 @@
 use crate::{
     compile::{Compiled, Contribution},
     dns::Answer,
+    live::KnownSighting,
     name::Name,
 };
 use enforcer_common::{Address, Binding, Vector, dns::lifetime};
@@ -150,6 +151,27 @@ impl NameTable {
             }
         }
         names
+    }
+
+    /// The addresses that have a name, as the question of an answer or as an alias.
+    pub fn addresses(&self, name: &Name) -> Vec<Address> {
+        let has = |sightings: &[Sighting]| sightings.iter().any(|sighting| sighting.chain.contains(name));
+        let with = self.addresses.iter().filter(|(_, sightings)| has(sightings));
+        with.map(|(address, _)| *address).collect()
+    }
+
+    /// The sightings of an address that are live for some rule.
+    pub fn sightings(&self, address: &Address, policy: &Compiled, now: u64) -> Vec<KnownSighting> {
+        let longest = policy.holds.last().map_or(0, |(hold, _)| *hold);
+        let sightings = self.addresses.get(address).map_or(&[][..], Vec::as_slice);
+        let live = sightings.iter().filter(|sighting| end(sighting, longest) > now);
+        live.map(|Sighting { chain, trusted, seen, ttl, said: _ }| KnownSighting {
+            chain: chain.iter().map(ToString::to_string).collect(),
+            trusted: *trusted,
+            seen: *seen,
+            ttl: *ttl,
+        })
+        .collect()
     }
 
     /// Addresses known, and sightings for which there was no room.

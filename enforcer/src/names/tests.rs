@@ -138,6 +138,27 @@ fn a_binding_that_a_sighting_explains_is_not_adopted() {
 }
 
 #[test]
+fn live_sightings_are_found_by_address_and_by_any_of_their_names() {
+    let policy = policy(1, DENY);
+    let mut table = NameTable::default();
+    table.record(&answer(&["www.good.example", "x.evil.example"], X, 60, NOW), &policy);
+    let known = table.sightings(&address(X), &policy, NOW + 99 * SECOND);
+    let expected = KnownSighting {
+        chain: vec!["www.good.example".to_owned(), "x.evil.example".to_owned()],
+        trusted: true,
+        seen: NOW,
+        ttl: 60 * SECOND,
+    };
+    assert_eq!(known, [expected]);
+    // Over for the rule that holds longest.
+    assert_eq!(table.sightings(&address(X), &policy, NOW + 101 * SECOND), []);
+    for name in ["www.good.example", "x.evil.example"] {
+        assert_eq!(table.addresses(&Name::from_policy(name)), [address(X)], "{name}");
+    }
+    assert_eq!(table.addresses(&Name::from_policy("good.example")), []);
+}
+
+#[test]
 fn sightings_of_one_address_are_bounded_and_counted() {
     let policy = policy(1, DENY);
     let mut table = NameTable::default();

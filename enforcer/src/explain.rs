@@ -1,0 +1,210 @@
+//! What becomes of a connection, and why. The decision is that of the function which the kernel programs run, over the
+//! compiled policy; the reasons are those of the reference evaluator. Pure.
+
+use crate::{
+    compile::{Compiled, HostMaps},
+    dns::Answer,
+    live::KnownSighting,
+    name::Name,
+    names::NameTable,
+};
+use enforcer_common::{Address, RuleId, decide};
+use policy_schema::{ClassId, Connection, Decider, Decision, Errno, Explanation, Sighting, Verdict, Why};
+use std::net::IpAddr;
+
+mod report;
+mod text;
+mod words;
+
+pub(crate) use report::others;
+pub use report::{Live, LiveSighting, Other, OtherReason, Outcome, Reason, Report};
+
+/// Any time will do where nothing is known to have happened before.
+const NOW: u64 = 1_000_000_000;
+/// Seconds that a supposed answer is good for.
+const TTL: u32 = 300;
+/// The key of the name hash. A daemon draws one; nobody can send names to a question.
+const KEY: [u64; 8] = [3, 5, 7, 11, 13, 17, 19, 23];
+/// The number of a policy that is not in force.
+const VERSION: u64 = 1;
+
+/// Why a connection cannot be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// The two evaluators do not agree. This must not happen.
+    #[error(
+        "internal error: the kernel programs would decide {kernel:?}, the reference decides {reference:?}"
+    )]
+    Disagreement {
+        /// What the programs decide.
+        kernel: Box<Decision>,
+        /// What the language means.
+        reference: Box<Decision>,
+    },
+    /// The policy fits no image.
+    #[error(transparent)]
+    Image(#[from] enforcer_common::image::ImageError),
+    /// The compiled policy is damaged. This must not happen either.
+    #[error("internal error: the compiled policy cannot be read: {0:?}")]
+    Undecidable(decide::Error),
+}
+
+/// Compiles a policy to explain by it. `user_id` finds users by name.
+///
+/// # Errors
+/// [`ExplainError::Image`].
+pub fn compile(
+    policy: policy_schema::PolicySet,
+    user_id: impl Fn(&str) -> Option<u32>,
+) -> Result<Compiled, ExplainError> {
+    Ok(Compiled::new(VERSION, policy.into(), KEY, user_id)?)
+}
+
+/// Explains a connection whose sightings are supposed: trusted answers that have just come.
+///
+/// # Errors
+/// [`ExplainError`].
+pub fn explain(compiled: &Compiled, connection: &Connection) -> Result<Explanation, ExplainError> {
+    let address = Address::from(connection.address).destination();
+    let supposed = |sighting: &Sighting| {
+        let chain = sighting.members().map(Name::from).collect();
+        answer(chain, true, NOW, TTL, address)
+    };
+    let kernel = decision(compiled, connection, connection.sightings.iter().map(supposed), NOW)?;
+    let explanation = compiled.policy.explain(connection);
+    let kernel = in_words_of(&explanation, connection, kernel);
+    if kernel == explanation.decision {
+        return Ok(explanation);
+    }
+    Err(ExplainError::Disagreement { kernel: Box::new(kernel), reference: Box::new(explanation.decision) })
+}
+
+/// Explains a connection by what a daemon knows about its address, as it stands at `now`.
+///
+/// A sighting can count for one rule and not for another: because its `hold` is over, or because its server is not
+/// trusted. The reference knows neither; so it is asked about those that count for all, then for fewer.
+///
+/// # Errors
+/// [`ExplainError`].
+pub fn explain_live(
+    compiled: &Compiled,
+    connection: &Connection,
+    known: &[KnownSighting],
+    now: u64,
+) -> Result<Explanation, ExplainError> {
+    let address = Address::from(connection.address).destination();
+    let answers = known.iter().map(|sighting| {
+        let seconds = u32::try_from(sighting.ttl.div_ceil(1_000_000_000)).unwrap_or(u32::MAX >> 1);
+        answer(sighting.names(), sighting.trusted, sighting.seen, seconds, address)
+    });
+    let kernel = decision(compiled, connection, answers, now)?;
+    let fresh = |sighting: &&KnownSighting| sighting.seen.saturating_add(sighting.ttl) > now;
+    let certain = known.iter().all(|sighting| sighting.trusted && fresh(&sighting));
+    let readings = [
+        known.iter().collect::<Vec<_>>(),
+        known.iter().filter(|sighting| sighting.trusted).collect(),
+        known.iter().filter(|sighting| sighting.trusted).filter(fresh).collect(),
+    ];
+    let mut first = None;
+    for sightings in readings {
+        let sightings = sightings.into_iter().filter_map(KnownSighting::sighting).collect();
+        let explanation = compiled.policy.explain(&Connection { sightings, ..connection.clone() });
+        let kernel = in_words_of(&explanation, connection, kernel);
+        if kernel == explanation.decision {
+            return Ok(explanation);
+        }
+        first.get_or_insert((explanation, kernel));
+    }
+    match first {
+        Some((explanation, kernel)) if !certain => Ok(Explanation { decision: kernel, ..explanation }),
+        Some((Explanation { decision, .. }, kernel)) => {
+            Err(ExplainError::Disagreement { kernel: Box::new(kernel), reference: Box::new(decision) })
+        }
+        None => explain(compiled, connection),
+    }
+}
+
+/// What the kernel programs decide once these answers were seen.
+fn decision(
+    compiled: &Compiled,
+    connection: &Connection,
+    answers: impl Iterator<Item = Answer>,
+    now: u64,
+) -> Result<enforcer_common::Decision, ExplainError> {
+    let mut names = NameTable::default();
+    for answer in answers {
+        names.record(&answer, compiled);
+    }
+    let truth = names.truth(compiled, now);
+    HostMaps::judge(compiled, connection, truth, now).map_err(ExplainError::Undecidable)
+}
+
+fn answer(chain: Vec<Name>, trusted: bool, time: u64, ttl: u32, address: Address) -> Answer {
+    Answer {
+        time,
+        server: Address::default(),
+        client_port: 0,
+        trusted,
+        unparsed_by_kernel: false,
+        cgroup: 0,
+        question: chain.first().cloned().unwrap_or_else(|| Name::from_policy("")),
+        chain,
+        addresses: vec![(address, ttl)],
+        unrelated: 0,
+        complete: true,
+        beyond_binder: false,
+    }
+}
+
+/// The kernel's decision as the reference would tell it, with the reason that the reference has for it.
+fn in_words_of(
+    explanation: &Explanation,
+    connection: &Connection,
+    decision: enforcer_common::Decision,
+) -> Decision {
+    let enforcer_common::Decision { verdict, rule, effective, effective_rule, errno } = decision;
+    let verdict_of = |verdict| match verdict {
+        enforcer_common::Verdict::Allow => Verdict::Allow,
+        enforcer_common::Verdict::Deny => Verdict::Deny,
+    };
+    let (verdict, effective) = (verdict_of(verdict), verdict_of(effective));
+    let blocked = effective == Verdict::Deny;
+    let rule = decider(rule);
+    let why = match rule {
+        Decider::Builtin if is_loopback(connection.address) => Why::Loopback,
+        Decider::Builtin => Why::Resolver,
+        Decider::Default => Why::Default,
+        Decider::LiteralAddress => Why::LiteralAddress,
+        Decider::Rule(class) => {
+            let found = explanation.rules.iter().find(|(known, _)| *known == class);
+            found.and_then(|(_, why)| why.as_ref().ok().cloned()).unwrap_or(Why::Default)
+        }
+    };
+    let errnos = [Errno::EACCES, Errno::ECONNREFUSED, Errno::ENETUNREACH, Errno::EPERM];
+    let errno = errnos.into_iter().find(|known| known.number() == i32::from(errno));
+    Decision {
+        verdict,
+        rule,
+        effective,
+        effective_rule: decider(effective_rule),
+        would_deny: verdict == Verdict::Deny,
+        blocked,
+        errno: errno.filter(|_| blocked),
+        why,
+    }
+}
+
+fn decider(rule: RuleId) -> Decider {
+    match rule {
+        RuleId::BUILTIN => Decider::Builtin,
+        RuleId::LITERAL => Decider::LiteralAddress,
+        RuleId(class) => ClassId::new(class.into()).map_or(Decider::Default, Decider::Rule),
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    policy_schema::normalise(address).is_loopback()
+}
+
+#[cfg(test)]
+mod tests;
