@@ -177,8 +177,9 @@ fn read(
         return (Verdict::Allow, Decider::Rule(*class), why.clone());
     }
     let literal = policies.literal_addresses();
-    if connection.sightings.is_empty() && literal.action != LiteralAddresses::Allow && counts(literal.mode())
-    {
+    // Only a trusted resolver's answer is a lookup; one that is long ago is a lookup all the same.
+    let looked_up = connection.sightings.iter().any(|sighting| sighting.trusted);
+    if !looked_up && literal.action != LiteralAddresses::Allow && counts(literal.mode()) {
         return (Verdict::Deny, Decider::LiteralAddress, Why::LiteralAddress);
     }
     let default = policies.default();
@@ -224,10 +225,27 @@ fn by_name(rule: &Rule, connection: &Connection, destination: &Destination) -> O
     }
     let sightings = &connection.sightings;
     let enough = match rule.shared_address() {
-        SharedAddress::All => sightings.iter().all(|sighting| by_sighting(rule, sighting).is_some()),
+        SharedAddress::All => {
+            sightings.iter().filter(|it| narrows(rule, it)).all(|it| by_sighting(rule, it).is_some())
+        }
         SharedAddress::Any => true,
     };
-    if enough { sightings.iter().find_map(|sighting| by_sighting(rule, sighting)) } else { None }
+    if !enough {
+        return None;
+    }
+    sightings.iter().filter(|it| is_believed(rule, it)).find_map(|it| by_sighting(rule, it))
+}
+
+/// Whether a rule may match through a sighting. Doubt only makes stricter: an allow rule believes trusted resolvers alone,
+/// a deny rule any server.
+fn is_believed(rule: &Rule, sighting: &Sighting) -> bool {
+    sighting.is_live(rule.hold()) && (sighting.trusted || rule.action() == Action::Deny)
+}
+
+/// Whether a rule may fail to match because of a sighting. Here an allow rule listens to any server, a deny rule to
+/// trusted resolvers alone.
+fn narrows(rule: &Rule, sighting: &Sighting) -> bool {
+    sighting.is_live(rule.spare()) && (sighting.trusted || rule.action() == Action::Allow)
 }
 
 /// A deny rule matches a sighting through any member, an allow rule through the question alone: an alias is
@@ -248,7 +266,7 @@ fn by_sighting(rule: &Rule, sighting: &Sighting) -> Option<Why> {
 /// for an allow rule any name that appeared.
 fn excepts_name(rule: &Rule, sightings: &[Sighting]) -> bool {
     let excepted = |name: &DomainName| rule.except_name_set().is_match(name);
-    sightings.iter().any(|sighting| match rule.action() {
+    sightings.iter().filter(|sighting| narrows(rule, sighting)).any(|sighting| match rule.action() {
         Action::Allow => sighting.members().any(excepted),
         Action::Deny => excepted(&sighting.question),
     })

@@ -13,7 +13,7 @@ fn connection(address: &str, sightings: &[&[&str]]) -> Connection {
     let mut connection = Connection::new(address.parse().unwrap(), 443, Protocol::Tcp);
     for names in sightings {
         let mut names = names.iter().map(|name| DomainName::parse(name).unwrap());
-        connection.sightings.push(Sighting { question: names.next().unwrap(), chain: names.collect() });
+        connection.sightings.push(Sighting::new(names.next().unwrap(), names.collect()));
     }
     connection
 }
