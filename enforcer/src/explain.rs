@@ -71,18 +71,10 @@ pub fn explain(compiled: &Compiled, connection: &Connection) -> Result<Explanati
         answer(chain, true, NOW, TTL, address)
     };
     let kernel = decision(compiled, connection, connection.sightings.iter().map(supposed), NOW)?;
-    let explanation = compiled.policy.explain(connection);
-    let kernel = in_words_of(&explanation, connection, kernel);
-    if kernel == explanation.decision {
-        return Ok(explanation);
-    }
-    Err(ExplainError::Disagreement { kernel: Box::new(kernel), reference: Box::new(explanation.decision) })
+    agreed(compiled, connection, kernel)
 }
 
 /// Explains a connection by what a daemon knows about its address, as it stands at `now`.
-///
-/// A sighting can count for one rule and not for another: because its `hold` is over, or because its server is not
-/// trusted. The reference knows neither; so it is asked about those that count for all, then for fewer.
 ///
 /// # Errors
 /// [`ExplainError`].
@@ -94,34 +86,25 @@ pub fn explain_live(
 ) -> Result<Explanation, ExplainError> {
     let address = Address::from(connection.address).destination();
     let answers = known.iter().map(|sighting| {
-        let seconds = u32::try_from(sighting.ttl.div_ceil(1_000_000_000)).unwrap_or(u32::MAX >> 1);
-        answer(sighting.names(), sighting.trusted, sighting.seen, seconds, address)
+        answer(sighting.names(), sighting.trusted, sighting.seen, sighting.ttl_seconds(), address)
     });
     let kernel = decision(compiled, connection, answers, now)?;
-    let fresh = |sighting: &&KnownSighting| sighting.seen.saturating_add(sighting.ttl) > now;
-    let certain = known.iter().all(|sighting| sighting.trusted && fresh(&sighting));
-    let readings = [
-        known.iter().collect::<Vec<_>>(),
-        known.iter().filter(|sighting| sighting.trusted).collect(),
-        known.iter().filter(|sighting| sighting.trusted).filter(fresh).collect(),
-    ];
-    let mut first = None;
-    for sightings in readings {
-        let sightings = sightings.into_iter().filter_map(KnownSighting::sighting).collect();
-        let explanation = compiled.policy.explain(&Connection { sightings, ..connection.clone() });
-        let kernel = in_words_of(&explanation, connection, kernel);
-        if kernel == explanation.decision {
-            return Ok(explanation);
-        }
-        first.get_or_insert((explanation, kernel));
+    let sightings = known.iter().filter_map(|sighting| sighting.sighting(now)).collect();
+    agreed(compiled, &Connection { sightings, ..connection.clone() }, kernel)
+}
+
+/// The reasons of the reference, if it decides as the kernel programs do.
+fn agreed(
+    compiled: &Compiled,
+    connection: &Connection,
+    kernel: enforcer_common::Decision,
+) -> Result<Explanation, ExplainError> {
+    let explanation = compiled.policy.explain(connection);
+    let kernel = in_words_of(&explanation, connection, kernel);
+    if kernel == explanation.decision {
+        return Ok(explanation);
     }
-    match first {
-        Some((explanation, kernel)) if !certain => Ok(Explanation { decision: kernel, ..explanation }),
-        Some((Explanation { decision, .. }, kernel)) => {
-            Err(ExplainError::Disagreement { kernel: Box::new(kernel), reference: Box::new(decision) })
-        }
-        None => explain(compiled, connection),
-    }
+    Err(ExplainError::Disagreement { kernel: Box::new(kernel), reference: Box::new(explanation.decision) })
 }
 
 /// What the kernel programs decide once these answers were seen.

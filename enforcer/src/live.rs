@@ -3,7 +3,7 @@
 use crate::name::Name;
 use policy_schema::{Mode, Sighting};
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 /// Addresses that one answer holds at most.
 pub const ADDRESSES_MAX: usize = 64;
@@ -71,10 +71,21 @@ impl KnownSighting {
     }
 
     /// The sighting in the words of the policy language; `None` for what no policy can name, such as the root.
-    pub fn sighting(&self) -> Option<Sighting> {
+    pub fn sighting(&self, now: u64) -> Option<Sighting> {
         let names = self.names();
         let mut names = names.iter().filter_map(Name::to_policy);
-        Some(Sighting::new(names.next()?, names.collect()))
+        Some(Sighting {
+            question: names.next()?,
+            chain: names.collect(),
+            trusted: self.trusted,
+            age: Duration::from_nanos(now.saturating_sub(self.seen)),
+            ttl: Duration::from_secs(self.ttl_seconds().into()),
+        })
+    }
+
+    /// Seconds that the answer is good for, as answers say it.
+    pub fn ttl_seconds(&self) -> u32 {
+        u32::try_from(self.ttl.div_ceil(1_000_000_000)).unwrap_or(u32::MAX >> 1)
     }
 
     /// When it ends for rules that hold it this long.

@@ -1,6 +1,7 @@
 //! What is judged: a connection, and what is known about its address.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::domain::DomainName;
 use crate::endpoint::Host;
@@ -13,12 +14,23 @@ pub struct Sighting {
     pub question: DomainName,
     /// The targets of the CNAME records, in order.
     pub chain: Vec<DomainName>,
+    /// Whether a trusted resolver answered.
+    pub trusted: bool,
+    /// The time since it was answered last.
+    pub age: Duration,
+    /// How long the answer says it is good for.
+    pub ttl: Duration,
 }
 
 impl Sighting {
     /// What a trusted resolver has just answered.
     pub fn new(question: DomainName, chain: Vec<DomainName>) -> Self {
-        Self { question, chain }
+        Self { question, chain, trusted: true, age: Duration::ZERO, ttl: Duration::ZERO }
+    }
+
+    /// Whether it still counts where sightings are held for `hold` at least.
+    pub fn is_live(&self, hold: Duration) -> bool {
+        self.age < self.ttl.max(hold)
     }
 
     /// The question, then the chain.
@@ -44,7 +56,7 @@ pub struct Connection {
     pub cgroup: Option<String>,
     /// The systemd unit, where it is known apart from the cgroup.
     pub unit: Option<String>,
-    /// The live sightings of the address.
+    /// The sightings of the address; rules pass over those that are over for them.
     pub sightings: Vec<Sighting>,
     /// Whether the address is one of the machine's resolvers.
     pub resolver: bool,

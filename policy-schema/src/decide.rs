@@ -200,8 +200,9 @@ fn read(
         return (Verdict::Allow, Decider::Rule(*class), (*why).clone());
     }
     let literal = policies.literal_addresses();
-    if connection.sightings.is_empty() && literal.action != LiteralAddresses::Allow && counts(literal.mode())
-    {
+    // Only a trusted resolver's answer is a lookup; one that is long ago is a lookup all the same.
+    let looked_up = connection.sightings.iter().any(|sighting| sighting.trusted);
+    if !looked_up && literal.action != LiteralAddresses::Allow && counts(literal.mode()) {
         return (Verdict::Deny, Decider::LiteralAddress, Why::LiteralAddress);
     }
     let default = policies.default();
@@ -249,12 +250,13 @@ fn by_cidr(rule: &Rule, connection: &Connection, destination: &Destination) -> R
 fn by_name(rule: &Rule, connection: &Connection, destination: &Destination) -> Result<Why, Miss> {
     let Destination { address, protected, .. } = *destination;
     let sightings = &connection.sightings;
-    let read = sightings.iter().map(|sighting| by_sighting(rule, sighting));
+    let read = sightings.iter().map(|sighting| is_believed(rule, sighting, by_sighting(rule, sighting)?));
     let why = read
         .reduce(|one, other| one.or_else(|miss| other.map_err(|other| miss.or(other))))
         .unwrap_or(Err(Miss::Destination))?;
+    let mut against = sightings.iter().filter(|sighting| narrows(rule, sighting));
     if rule.shared_address() == SharedAddress::All
-        && let Some(other) = sightings.iter().find(|sighting| by_sighting(rule, sighting).is_err())
+        && let Some(other) = against.find(|sighting| by_sighting(rule, sighting).is_err())
     {
         return Err(Miss::SharedAddress { question: other.question.to_string(), why });
     }
@@ -265,6 +267,21 @@ fn by_name(rule: &Rule, connection: &Connection, destination: &Destination) -> R
         Action::Deny if protected => Err(Miss::Protected { why }),
         Action::Allow | Action::Deny => Ok(why),
     }
+}
+
+/// Whether a rule may match through a sighting. Doubt only makes stricter: an allow rule believes trusted resolvers alone,
+/// a deny rule any server.
+fn is_believed(rule: &Rule, sighting: &Sighting, why: Why) -> Result<Why, Miss> {
+    if !sighting.is_live(rule.hold()) {
+        return Err(Miss::Over { why });
+    }
+    if sighting.trusted || rule.action() == Action::Deny { Ok(why) } else { Err(Miss::Untrusted { why }) }
+}
+
+/// Whether a rule may fail to match because of a sighting. Here an allow rule listens to any server, a deny rule to
+/// trusted resolvers alone.
+fn narrows(rule: &Rule, sighting: &Sighting) -> bool {
+    sighting.is_live(rule.spare()) && (sighting.trusted || rule.action() == Action::Allow)
 }
 
 /// A deny rule matches a sighting through any member, an allow rule through the question alone: an alias is
@@ -290,7 +307,8 @@ fn by_sighting(rule: &Rule, sighting: &Sighting) -> Result<Why, Miss> {
 /// allow rule any that appeared.
 fn excepted_name(rule: &Rule, sightings: &[Sighting]) -> Option<Miss> {
     let count = if rule.action() == Action::Allow { usize::MAX } else { 1 };
-    sightings.iter().flat_map(|sighting| sighting.members().take(count)).find_map(|name| {
+    let sightings = sightings.iter().filter(|sighting| narrows(rule, sighting));
+    sightings.flat_map(|sighting| sighting.members().take(count)).find_map(|name| {
         let pattern = rule.except_name_set().find(name)?;
         Some(Miss::ExceptName { name: name.to_string(), pattern })
     })

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use policy_schema::{
     Connection, Decider, Diagnostic, DomainName, ListFile, Mode, Policy, PolicySet, Protocol, ReadList,
@@ -44,6 +45,12 @@ struct Attempt {
     /// Sightings of the address: `question > alias > alias`.
     #[serde(default)]
     seen: Vec<String>,
+    /// The same, from servers that are not trusted.
+    #[serde(default)]
+    untrusted: Vec<String>,
+    /// Seconds since all of them; their time to live is 0.
+    #[serde(default)]
+    age: u64,
     uid: Option<u32>,
     user: Option<String>,
     cgroup: Option<String>,
@@ -120,14 +127,16 @@ fn connection(attempt: &Attempt) -> Connection {
     connection.cgroup = attempt.cgroup.clone();
     connection.unit = attempt.unit.clone();
     connection.resolver = attempt.resolver;
-    for seen in &attempt.seen {
+    let trusted = attempt.seen.iter().map(|seen| (seen, true));
+    for (seen, trusted) in trusted.chain(attempt.untrusted.iter().map(|seen| (seen, false))) {
         let mut names = seen.split(" > ").map(|name| {
             // What was seen came in labels, in any spelling and with any byte.
             let labels = name.trim_end_matches('.').split('.').map(str::as_bytes);
             DomainName::from_labels(labels).unwrap_or_else(|error| panic!("{name}: {error}"))
         });
         let question = names.next().unwrap();
-        connection.sightings.push(Sighting { question, chain: names.collect() });
+        let age = Duration::from_secs(attempt.age);
+        connection.sightings.push(Sighting { trusted, age, ..Sighting::new(question, names.collect()) });
     }
     connection
 }

@@ -99,7 +99,7 @@ prop_compose! {
         connection.uid = Some(uid);
         connection.resolver = resolver;
         connection.sightings =
-            sightings.into_iter().map(|(question, chain)| Sighting { question, chain }).collect();
+            sightings.into_iter().map(|(question, chain)| Sighting::new(question, chain)).collect();
         connection
     }
 }

@@ -193,12 +193,12 @@ impl Outcome {
 impl Live {
     /// What a daemon knows of an address, by the policy that judges.
     pub fn new(known: &KnownAddress, compiled: &Compiled, explanation: &Explanation, now: u64) -> Self {
-        let hold_deny = compiled.holds.iter().filter(|(_, rules)| {
-            let mut rules = *rules;
+        let hold_deny = compiled.holds.iter().filter(|hold| {
+            let mut rules = hold.matches;
             rules.intersect(&compiled.deny);
             !rules.is_empty()
         });
-        let hold_deny = hold_deny.map(|(hold, _)| *hold).max().unwrap_or(0);
+        let hold_deny = hold_deny.map(|hold| hold.length).max().unwrap_or(0);
         let left = |sighting: &KnownSighting, hold| sighting.end(hold).saturating_sub(now) / 1_000_000_000;
         let sightings = known.sightings.iter().map(|sighting| LiveSighting {
             names: sighting.chain.clone(),

@@ -37,6 +37,8 @@ pub(super) fn miss(rule: &Rule, connection: &Connection, miss: &Miss) -> String 
             return format!("`except.names` carves `{name}` out by `{pattern}`");
         }
         Miss::ExceptCidr { cidr, why } => (format!("`except.cidrs` carves `{cidr}` out"), why),
+        Miss::Over { why } => ("the answer is over: the rule holds it no longer".to_owned(), why),
+        Miss::Untrusted { why } => ("the server that answered is not trusted".to_owned(), why),
         Miss::Port { why } => {
             let ports: Vec<String> = rule.ports().iter().map(port).collect();
             let own = port(&PortRange {

@@ -36,6 +36,11 @@ pub enum Miss {
         /// The pattern under `except`.
         pattern: String,
     },
+    /// The rule holds the answer no longer.
+    Over {
+        /// What matched until then.
+        why: Why,
+    },
     /// The port is not among those of the rule.
     Port {
         /// What matches otherwise.
@@ -60,6 +65,11 @@ pub enum Miss {
     },
     /// Who connects is not among the subjects of the rule.
     Subject {
+        /// What matches otherwise.
+        why: Why,
+    },
+    /// An allow rule: the server that answered is not trusted.
+    Untrusted {
         /// What matches otherwise.
         why: Why,
     },
