@@ -18,8 +18,11 @@ use std::{
     ffi::OsString, io::IsTerminal as _, net::SocketAddrV4, path::PathBuf, process::ExitCode, time::Duration,
 };
 
+mod explain;
 mod failure;
+mod schema;
 mod show;
+mod test;
 
 pub use failure::Failure;
 
@@ -30,8 +33,8 @@ pub use failure::Failure;
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_help = "\
-Exit status: 0 success; 1 it did not work; 2 wrong usage, or a policy with errors; 3 (status) less than the policy is \
-enforced; 4 (run --confirm) not confirmed. `exec` exits as its command does, or with 125 if it could not be confined, \
+Exit status: 0 success; 1 it did not work, or (test) a case failed; 2 wrong usage, or a file with errors; 3 (status) \
+less than the policy is enforced; 4 (run --confirm) not confirmed; 70 internal error. `exec` exits as its command does, or with 125 if it could not be confined, \
 126 if it cannot be run, 127 if it was not found.")]
 pub struct Cli {
     #[command(subcommand)]
@@ -48,6 +51,12 @@ enum Subcommands {
     Exec(Exec),
     /// Check policy files: every error and warning, with line and column.
     Check(Check),
+    /// Tell what becomes of a connection, by which rule, and why no other.
+    Explain(Box<explain::Explain>),
+    /// Judge the cases that are written beside policies.
+    Test(test::Test),
+    /// Print the JSON Schema of policy or test files, for editors.
+    Schema(schema::Schema),
     /// Tell how much is enforced.
     Status(Status),
     /// Keep the policy that `run --confirm` would take back.
@@ -153,6 +162,15 @@ enum ModeName {
     Enforce,
 }
 
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Audit => Self::Audit,
+            ModeName::Enforce => Self::Enforce,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum BackendName {
     Auto,
@@ -182,6 +200,12 @@ pub fn main(cli: Cli) -> Result<ExitCode, Failure> {
         Subcommands::Run(run) => block_on(start_daemon(run))?,
         Subcommands::Exec(exec) => block_on(confine(exec))?,
         Subcommands::Check(Check { paths, format }) => Ok(show::check(load::check(&paths), format)),
+        Subcommands::Explain(explain) => block_on(explain::main(*explain))?,
+        Subcommands::Test(test) => test::main(test),
+        Subcommands::Schema(schema) => {
+            schema::main(schema);
+            Ok(ExitCode::SUCCESS)
+        }
         Subcommands::Status(status) => block_on(show_status(status))?,
         Subcommands::Confirm(Instance { instance }) => block_on(confirm(instance))?,
         Subcommands::Detach(Instance { instance }) => block_on(detach(instance))?,
@@ -261,16 +285,12 @@ async fn detach(instance: String) -> Result<ExitCode, Failure> {
 
 fn options(policies: Policies) -> (Options, Vec<SinkSpec>) {
     let Policies { policies, mode, backend, cgroup, events, no_binder } = policies;
-    let mode = mode.map(|mode| match mode {
-        ModeName::Audit => Mode::Audit,
-        ModeName::Enforce => Mode::Enforce,
-    });
     let backend = match backend {
         BackendName::Auto => None,
         BackendName::Lsm => Some(Backend::Lsm),
         BackendName::Cgroup => Some(Backend::Cgroup),
     };
-    (Options { policies, mode, backend, scope: cgroup, no_binder }, events)
+    (Options { policies, mode: mode.map(Into::into), backend, scope: cgroup, no_binder }, events)
 }
 
 /// The policy, with its warnings on standard error.

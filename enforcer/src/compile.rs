@@ -9,11 +9,13 @@ use policy_schema::{Action, Mode, OnError, PolicySet, Rule, SharedAddress};
 use std::collections::BTreeMap;
 
 mod cidrs;
+mod host;
 mod judge;
 mod names;
 mod users;
 
 pub use cidrs::Prefix;
+pub use host::HostMaps;
 pub use judge::Contribution;
 
 /// A policy, ready for the kernel and for judging sightings.
@@ -21,7 +23,7 @@ pub use judge::Contribution;
 pub struct Compiled {
     /// Number of the policy.
     pub version: u64,
-    /// What was compiled, without the names: the image has them.
+    /// What was compiled.
     pub policy: PolicySet,
     /// The policy image.
     pub image: Vec<Vector>,
@@ -33,13 +35,24 @@ pub struct Compiled {
     pub unknown_users: Vec<String>,
     /// Deny rules.
     pub deny: Vector,
-    /// Nanoseconds that a binding lives at least, with the rules that say so; shortest first.
-    pub holds: Vec<(u64, Vector)>,
-    /// The longest of them that an allow rule has.
+    /// How long sightings count at least; shortest first.
+    pub holds: Vec<Hold>,
+    /// The longest of them for what allows, or spares from a deny.
     pub hold_allow: u64,
     /// Rules with in-label globs, which user space alone can match.
     globs: Vec<u16>,
     binds_everything: bool,
+}
+
+/// For which rules a sighting counts for how long, at least.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Hold {
+    /// Nanoseconds.
+    pub length: u64,
+    /// Rules that match through it.
+    pub matches: Vector,
+    /// Rules that it keeps from matching.
+    pub narrows: Vector,
 }
 
 impl Compiled {
@@ -57,14 +70,17 @@ impl Compiled {
     ) -> Result<Self, ImageError> {
         let mut image = names::image(&policy, random)?;
         let mut deny = Vector::EMPTY;
-        let mut holds: BTreeMap<u64, Vector> = BTreeMap::new();
+        let mut holds: BTreeMap<u64, Hold> = BTreeMap::new();
         let mut globs = Vec::new();
         for (class, rule) in numbered(&policy) {
             mark(&mut image, class, rule);
             if rule.action() == Action::Deny {
                 deny.insert(class);
             }
-            holds.entry(nanoseconds(rule.hold())).or_default().insert(class);
+            holds.entry(nanoseconds(rule.hold())).or_default().matches.insert(class);
+            if can_be_narrowed(rule) {
+                holds.entry(nanoseconds(rule.spare())).or_default().narrows.insert(class);
+            }
             if !rule.globs().is_empty() || !rule.except_globs().is_empty() {
                 globs.push(class);
             }
@@ -74,9 +90,9 @@ impl Compiled {
         let literal = policy.literal_addresses();
         let literal_deny = literal.action != policy_schema::LiteralAddresses::Allow;
         image.literal(literal_deny, literal.mode() == Mode::Enforce);
-        let allows = |vector: &Vector| !vector.without(&deny).is_empty();
-        let hold_allow =
-            holds.iter().filter(|(_, rules)| allows(rules)).map(|(hold, _)| *hold).max().unwrap_or(0);
+        let holds: Vec<Hold> = holds.into_iter().map(|(length, hold)| Hold { length, ..hold }).collect();
+        let allows = |hold: &&Hold| !hold.matches.without(&deny).is_empty() || !hold.narrows.is_empty();
+        let hold_allow = holds.iter().filter(allows).map(|hold| hold.length).max().unwrap_or(0);
         image.hold_allow(hold_allow);
         let (users, unknown_users) = users::by_id(&policy, user_id);
         let all_sightings = policy.rules().iter().any(|rule| rule.shared_address() == SharedAddress::All);
@@ -87,12 +103,18 @@ impl Compiled {
             users,
             unknown_users,
             deny,
-            holds: holds.into_iter().collect(),
+            holds,
             hold_allow,
             globs,
             binds_everything: all_sightings || literal_deny,
-            policy: policy.without_names(),
+            policy,
         })
+    }
+
+    /// Lets go of the names, and of the lists that they lie in: the image has them.
+    #[must_use]
+    pub fn without_names(self) -> Self {
+        Self { policy: self.policy.without_names(), ..self }
     }
 
     /// The same policy with another number.
@@ -186,6 +208,11 @@ fn mark(image: &mut ImageBuilder, class: u16, rule: &Rule) {
 
 fn has_cgroups(rule: &Rule) -> bool {
     rule.subjects().is_some_and(|subjects| !subjects.cgroups().is_empty() || !subjects.units().is_empty())
+}
+
+/// Whether a sighting can keep an address out of the rule.
+fn can_be_narrowed(rule: &Rule) -> bool {
+    rule.shared_address() == SharedAddress::All || !rule.except_name_set().is_empty()
 }
 
 fn nanoseconds(duration: std::time::Duration) -> u64 {

@@ -1,5 +1,6 @@
-//! The control socket: how `status`, `confirm` and `detach` reach a running daemon. One line of JSON each way.
+//! The control socket: how `status`, `confirm`, `detach` and `explain` reach a running daemon. One line of JSON each way.
 
+use crate::live::Topic;
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -21,13 +22,15 @@ const CLIENTS_MAX: usize = 16;
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What a client asks.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Request {
     /// Keep the policy: the answer to `run --confirm`.
     Confirm,
     /// Stop, and let everything go.
     Detach,
+    /// Tell what is known of an address or a name: [`crate::live::Known`].
+    Names(Topic),
     /// Tell the state.
     Status,
 }

@@ -161,6 +161,11 @@ pub async fn run(
                     answer.send(&serde_json::json!({ "detached": true })).await;
                     return Ok(End::Asked);
                 }
+                Request::Names(topic) => {
+                    let read = session.engine().read_answers();
+                    session.survive(read);
+                    answer.send(&session.known(&topic)).await;
+                }
                 Request::Status => answer.send(&session.summary()).await,
             },
             _ = interrupt.recv() => break,

@@ -10,6 +10,8 @@ use crate::{
     compile::Compiled,
     dns,
     kernel::{Kernel, KernelError, Place, Ring},
+    live::{self, KnownAddress, Topic},
+    name::Name,
     names::NameTable,
     report,
 };
@@ -29,6 +31,7 @@ mod events;
 mod protected;
 
 pub use changes::Changes;
+pub(crate) use events::only_policy;
 
 /// Policies kept for events that were emitted under them.
 const POLICIES_KEPT: usize = 8;
@@ -357,6 +360,22 @@ impl Engine {
             emit(report::Event::NetTcpConnect(events::connect(self, event)));
         }
         Ok(raw.len())
+    }
+
+    /// The live sightings of an address, or of the addresses that a name has; and how many addresses there was no room for.
+    pub fn known(&self, topic: &Topic, now: u64) -> (Vec<KnownAddress>, usize) {
+        let Some(policy) = self.policy() else { return (Vec::new(), 0) };
+        let mut addresses: Vec<Address> = match topic {
+            Topic::Address(address) => vec![Address::from(*address).destination()],
+            Topic::Name(name) => self.names.addresses(&Name::from_policy(name)),
+        };
+        let more = addresses.len().saturating_sub(live::ADDRESSES_MAX);
+        addresses.truncate(live::ADDRESSES_MAX);
+        let known = addresses.into_iter().map(|address| KnownAddress {
+            address: address.into(),
+            sightings: self.names.sightings(&address, policy, now),
+        });
+        (known.filter(|known| !known.sightings.is_empty()).collect(), more)
     }
 
     /// The policy in force.

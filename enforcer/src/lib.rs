@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod canary;
+pub mod cases;
 pub mod cgroups;
 pub mod cli;
 pub mod clock;
@@ -11,7 +12,9 @@ pub mod daemon;
 pub mod dns;
 pub mod engine;
 pub mod exec;
+pub mod explain;
 pub mod kernel;
+pub mod live;
 pub mod load;
 pub mod name;
 pub mod names;

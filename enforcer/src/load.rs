@@ -2,7 +2,7 @@
 
 use crate::{compile::Compiled, process};
 use enforcer_common::image::ImageError;
-use policy_schema::{Diagnostic, ListFile, Mode, Policy, PolicySet, ReadList, Report, Source};
+use policy_schema::{Cases, Diagnostic, ListFile, Mode, Policy, PolicySet, ReadList, Report, Source};
 use std::{
     cell::RefCell,
     fs,
@@ -29,6 +29,9 @@ pub enum LoadError {
     /// A directory without policies.
     #[error("`{}` has no policy file", .0.display())]
     Empty(PathBuf),
+    /// A directory without files of cases.
+    #[error("`{}` has no test file", .0.display())]
+    NoCases(PathBuf),
     /// The files say something wrong.
     #[error("{0}")]
     Policy(Report),
@@ -50,6 +53,7 @@ impl LoadError {
             Self::Image(_) => Some("let rules share their lists whole, or merge rules".to_owned()),
             Self::Read { .. } | Self::Policy(_) | Self::Random(_) => None,
             Self::Empty(_) => Some("policy files end in `.yaml` or `.yml`".to_owned()),
+            Self::NoCases(_) => Some("test files are called `NAME.test.yaml`".to_owned()),
         }
     }
 
@@ -57,7 +61,7 @@ impl LoadError {
     pub fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Policy(report) => report.diagnostics(),
-            Self::Read { .. } | Self::Empty(_) | Self::Image(_) | Self::Random(_) => &[],
+            Self::Read { .. } | Self::Empty(_) | Self::NoCases(_) | Self::Image(_) | Self::Random(_) => &[],
         }
     }
 
@@ -68,6 +72,7 @@ impl LoadError {
             Self::Policy(report) => return report.into_diagnostics(),
             Self::Read { path, .. } => (path, "unreadable-file"),
             Self::Empty(path) => (path, "no-policy-file"),
+            Self::NoCases(path) => (path, "no-test-file"),
             // It is about all files together.
             Self::Image(_) | Self::Random(_) => (PathBuf::from("."), "not-compiled"),
         };
@@ -154,12 +159,32 @@ pub fn compile(policy: PolicySet) -> Result<Compiled, LoadError> {
         read.map_err(|error| LoadError::Random(error.into()))?;
         *word = u64::from_ne_bytes(bytes);
     }
-    Ok(Compiled::new(policy, random, process::user_id)?)
+    Ok(Compiled::new(policy, random, process::user_id)?.without_names())
 }
 
 /// The policy files that the paths stand for: a directory stands for its `.yaml` and `.yml` files, sorted. Hidden entries
-/// are left out: Kubernetes keeps the versions of a volume in them.
+/// are left out: Kubernetes keeps the versions of a volume in them. So are cases, `NAME.test.yaml`.
 pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
+    visible(paths, |path| is_yaml(path) && !is_cases(path), LoadError::Empty)
+}
+
+/// The files of cases that the paths stand for, in the same way.
+pub fn case_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
+    visible(paths, |path| is_yaml(path) && is_cases(path), LoadError::NoCases)
+}
+
+/// Reads a file of cases.
+pub fn cases(path: &Path) -> Result<Cases, LoadError> {
+    let failed = |source| LoadError::Read { path: path.to_path_buf(), source };
+    let text = fs::read_to_string(path).map_err(failed)?;
+    Cases::parse(&Source { path: path.to_path_buf(), text }).map_err(LoadError::Policy)
+}
+
+fn visible(
+    paths: &[PathBuf],
+    wanted: impl Fn(&Path) -> bool,
+    empty: fn(PathBuf) -> LoadError,
+) -> Result<Vec<PathBuf>, LoadError> {
     let mut files = Vec::new();
     for path in paths {
         let failed = |source| LoadError::Read { path: path.clone(), source };
@@ -170,12 +195,12 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
         let mut found = Vec::new();
         for entry in fs::read_dir(path).map_err(failed)? {
             let entry = entry.map_err(failed)?.path();
-            if is_policy(&entry) {
+            if wanted(&entry) {
                 found.push(entry);
             }
         }
         if found.is_empty() {
-            return Err(LoadError::Empty(path.clone()));
+            return Err(empty(path.clone()));
         }
         found.sort();
         files.extend(found);
@@ -190,7 +215,12 @@ fn policy(path: PathBuf, lists: &Lists) -> Result<(Policy, Vec<Diagnostic>), Loa
     Policy::parse(&source, lists).map_err(LoadError::Policy)
 }
 
-fn is_policy(path: &Path) -> bool {
+/// Whether a file holds cases for policies: `NAME.test.yaml`.
+fn is_cases(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem.as_encoded_bytes().ends_with(b".test"))
+}
+
+fn is_yaml(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     !hidden
         && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")

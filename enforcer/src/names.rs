@@ -4,6 +4,7 @@
 use crate::{
     compile::{Compiled, Contribution},
     dns::Answer,
+    live::KnownSighting,
     name::Name,
 };
 use enforcer_common::{Address, Binding, Vector, dns::lifetime};
@@ -58,8 +59,10 @@ impl NameTable {
             let full = !room || sightings.len() >= SIGHTINGS_MAX;
             match sightings.iter_mut().find(|known| known.chain == chain && known.trusted == answer.trusted) {
                 Some(known) => {
-                    known.ttl = ttl.max((known.seen + known.ttl).saturating_sub(answer.time));
-                    known.seen = answer.time;
+                    // Answers of several processors can come in any order.
+                    let end = (known.seen + known.ttl).max(answer.time + ttl);
+                    known.seen = known.seen.max(answer.time);
+                    known.ttl = end - known.seen;
                 }
                 None if !full => {
                     let chain = Arc::clone(&chain);
@@ -106,7 +109,7 @@ impl NameTable {
             kept.all.intersect(&binding.all);
             kept.except.union(&binding.except);
             // Untrusted answers leave no expiry; what they deny is held as long as any deny.
-            let held = now.saturating_add(policy.holds.last().map_or(0, |(hold, _)| *hold));
+            let held = now.saturating_add(policy.holds.last().map_or(0, |hold| hold.length));
             kept.expiry = kept.expiry.max(if binding.expiry == 0 { held } else { binding.expiry });
         }
         adopted
@@ -120,7 +123,7 @@ impl NameTable {
 
     /// Forgets what is over. Returns whether anything was.
     pub fn expire(&mut self, policy: &Compiled, now: u64) -> bool {
-        let longest = policy.holds.last().map_or(0, |(hold, _)| *hold);
+        let longest = policy.holds.last().map_or(0, |hold| hold.length);
         let before = self.addresses.len() + self.nameless.len();
         let mut shrunk = false;
         self.addresses.retain(|_, sightings| {
@@ -137,7 +140,7 @@ impl NameTable {
     pub fn next_change(&self, policy: &Compiled, now: u64) -> Option<u64> {
         let sightings = self.addresses.values().flatten();
         let ends = sightings.flat_map(|sighting| {
-            let holds = policy.holds.iter().map(|(hold, _)| *hold).chain([0]);
+            let holds = policy.holds.iter().map(|hold| hold.length).chain([0]);
             holds.map(|hold| end(sighting, hold))
         });
         ends.chain(self.nameless.values().map(|binding| binding.expiry)).filter(|end| *end > now).min()
@@ -156,6 +159,27 @@ impl NameTable {
             }
         }
         names
+    }
+
+    /// The addresses that have a name, as the question of an answer or as an alias.
+    pub fn addresses(&self, name: &Name) -> Vec<Address> {
+        let has = |sightings: &[Sighting]| sightings.iter().any(|sighting| sighting.chain.contains(name));
+        let with = self.addresses.iter().filter(|(_, sightings)| has(sightings));
+        with.map(|(address, _)| *address).collect()
+    }
+
+    /// The sightings of an address that are live for some rule.
+    pub fn sightings(&self, address: &Address, policy: &Compiled, now: u64) -> Vec<KnownSighting> {
+        let longest = policy.holds.last().map_or(0, |hold| hold.length);
+        let sightings = self.addresses.get(address).map_or(&[][..], Vec::as_slice);
+        let live = sightings.iter().filter(|sighting| end(sighting, longest) > now);
+        live.map(|Sighting { chain, trusted, seen, ttl, said: _ }| KnownSighting {
+            chain: chain.iter().map(ToString::to_string).collect(),
+            trusted: *trusted,
+            seen: *seen,
+            ttl: *ttl,
+        })
+        .collect()
     }
 
     /// Addresses known, and sightings for which there was no room.
@@ -180,25 +204,25 @@ impl NameTable {
         let mut binding = Binding::IDENTITY;
         let allowed = if address.is_special_use() { policy.may_resolve(address) } else { Vector::FULL };
         for sighting in self.addresses.get(address).map_or(&[][..], Vec::as_slice) {
-            let mut live = Vector::EMPTY;
-            for (hold, rules) in &policy.holds {
-                if end(sighting, *hold) > now {
-                    live.union(rules);
-                }
+            let (mut matches, mut narrows) = (Vector::EMPTY, Vector::EMPTY);
+            for hold in policy.holds.iter().filter(|hold| end(sighting, hold.length) > now) {
+                matches.union(&hold.matches);
+                narrows.union(&hold.narrows);
             }
             // An untrusted answer is nothing that an allow rule could lean on, nor the lookup that an address needs.
             if sighting.trusted {
                 binding.expiry = binding.expiry.max(end(sighting, policy.hold_allow));
             }
             let Contribution { any, all, except, bound: _, late: _ } = &sighting.said;
-            let over = Vector::FULL.without(&live);
-            let keep = |vector: &Vector| vector.without(&over);
-            let mut any = keep(any);
+            let mut any = *any;
+            any.intersect(&matches);
             any.intersect(&allowed);
             binding.any.union(&any);
-            binding.except.union(&keep(except));
+            let mut except = *except;
+            except.intersect(&narrows);
+            binding.except.union(&except);
             let mut all = *all;
-            all.union(&over);
+            all.union(&Vector::FULL.without(&narrows));
             binding.all.intersect(&all);
         }
         binding
@@ -211,4 +235,4 @@ fn end(sighting: &Sighting, hold: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,9 +3,11 @@
 use crate::{
     canary,
     cgroups::{self, Births, CgroupError},
+    clock,
     compile::Compiled,
     engine::{Changes, Engine, EngineError},
     kernel::{Backend, Kernel, KernelError, Place, Scope},
+    live::{Known, Topic},
     load::{self, LoadError, Loaded},
     report::{Event, Sink},
     resolvers,
@@ -280,6 +282,23 @@ impl Session {
         &self.paths
     }
 
+    /// What is known of an address or a name.
+    pub fn known(&self, topic: &Topic) -> Known {
+        let now = clock::boot();
+        let (addresses, more) = self.engine.known(topic, now);
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        Known {
+            policies: self.options.policies.iter().map(absolute).collect(),
+            mode: self.options.mode,
+            policy_version: self.engine.policy().map_or(0, |policy| policy.version),
+            fingerprint: self.fingerprint,
+            resolvers: self.engine.resolvers().iter().map(|address| (*address).into()).collect(),
+            now,
+            addresses,
+            more,
+        }
+    }
+
     /// What `status` tells.
     pub fn summary(&self) -> Summary {
         let (counts, addresses, overflow) = self.engine.counts();
@@ -396,7 +415,7 @@ fn place(options: &Options) -> Result<Place, SessionError> {
 }
 
 /// The resolvers whose answers may allow.
-fn trusted(policy: &PolicySet) -> Vec<Address> {
+pub(crate) fn trusted(policy: &PolicySet) -> Vec<Address> {
     let mut addresses: Vec<Address> = match &policy.dns().trusted_resolvers {
         TrustedResolvers::Auto => resolvers::auto().into_iter().map(Address::from).collect(),
         TrustedResolvers::Listed(listed) => listed.iter().map(|resolver| resolver.address.into()).collect(),

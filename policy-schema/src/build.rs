@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use miette::NamedSource;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 
 use crate::build::place::Place;
+use crate::cases::Cases;
 use crate::diagnostic::{Diagnostic, Location, Report, Severity};
-use crate::document::{Document, HoldDocument, json_schema};
+use crate::document::{self, Document, HoldDocument};
 use crate::policy::Policy;
 use crate::rule::Origin;
 use crate::shape;
-use crate::source::{ReadList, Source};
+use crate::source::{NoLists, ReadList, Source};
 use crate::terms::{Action, Mode};
 use crate::tree::{Node, Spot};
 
+mod cases;
 mod names;
 mod place;
 mod rule;
@@ -30,12 +34,18 @@ const RESERVED: &str = "builtin";
 
 pub(crate) fn policy(source: &Source, lists: &dyn ReadList) -> Result<(Policy, Vec<Diagnostic>), Report> {
     let mut builder = Builder::new(source, lists);
-    let policy = builder.file(&source.text);
-    let failed = builder.diagnostics.iter().any(|found| found.severity == Severity::Error);
-    match policy {
-        Some(policy) if !failed => Ok((policy, Report::new(builder.diagnostics).into_diagnostics())),
-        Some(_) | None => Err(Report::new(builder.diagnostics)),
-    }
+    let start = "start with `version: 1` and `rules:`";
+    let policy = builder.file(&source.text, start).map(|(document, root)| builder.policy(document, &root));
+    builder.outcome(policy)
+}
+
+/// Reads a file of cases.
+pub(crate) fn cases(source: &Source) -> Result<Cases, Report> {
+    let mut builder = Builder::new(source, &NoLists);
+    let cases = builder
+        .file(&source.text, "start with `cases:`")
+        .map(|(document, root)| builder.cases(document, &root));
+    builder.outcome(cases).map(|(cases, _)| cases)
 }
 
 /// What the reading of one file shares.
@@ -78,18 +88,24 @@ impl<'a> Builder<'a> {
         Self { path, source, lists, diagnostics: Vec::new(), cut: Vec::new() }
     }
 
-    fn file(&mut self, text: &str) -> Option<Policy> {
+    /// What was made of the file with what is doubtful about it, or everything that is wrong.
+    fn outcome<T>(self, made: Option<T>) -> Result<(T, Vec<Diagnostic>), Report> {
+        let failed = self.diagnostics.iter().any(|found| found.severity == Severity::Error);
+        let report = Report::new(self.diagnostics);
+        match made {
+            Some(made) if !failed => Ok((made, report.into_diagnostics())),
+            Some(_) | None => Err(report),
+        }
+    }
+
+    /// The typed file with its tree. `hint` is how such a file starts.
+    fn file<T: DeserializeOwned + JsonSchema>(&mut self, text: &str, hint: &str) -> Option<(T, Node)> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let start = Spot { line: 1, column: 1, length: 1 };
         let mut root = match Node::parse(text) {
             Ok(Some(root)) => root,
             Ok(None) => {
-                self.error_at(
-                    start,
-                    "empty-file",
-                    "the file is empty",
-                    "start with `version: 1` and `rules:`",
-                );
+                self.error_at(start, "empty-file", "the file is empty", hint);
                 return None;
             }
             Err(error) => {
@@ -97,16 +113,14 @@ impl<'a> Builder<'a> {
                 return None;
             }
         };
-        let document = self.document(text, &mut root)?;
-        Some(self.policy(document, &root))
+        Some((self.document(text, &mut root)?, root))
     }
 
     /// The typed file: the whole of it, or what is left of it once its faults of shape are cut out.
-    fn document(&mut self, text: &str, root: &mut Node) -> Option<Document> {
-        let schema: serde_json::Value = serde_json::from_str(&json_schema()).unwrap_or_default();
-        let (keep, faults) = shape::examine(&schema, root);
+    fn document<T: DeserializeOwned + JsonSchema>(&mut self, text: &str, root: &mut Node) -> Option<T> {
+        let (keep, faults) = shape::examine(schemars::schema_for!(T).as_value(), root);
         if faults.is_empty() {
-            return match Document::from_yaml(text) {
+            return match document::from_yaml(text) {
                 Ok(document) => Some(document),
                 Err(complaint) => {
                     let spot = Spot { line: complaint.line, column: complaint.column, length: 1 };
@@ -123,7 +137,7 @@ impl<'a> Builder<'a> {
             self.cut.push(field.clone());
             self.diagnostics.push(found.field(field).source(&self.source));
         }
-        if keep { Document::from_rest(root.to_json()) } else { None }
+        if keep { document::from_rest(root.to_json()) } else { None }
     }
 
     fn policy(&mut self, document: Document, root: &Node) -> Policy {

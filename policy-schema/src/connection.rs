@@ -1,8 +1,10 @@
 //! What is judged: a connection, and what is known about its address.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::domain::DomainName;
+use crate::endpoint::Host;
 use crate::terms::Protocol;
 
 /// One DNS answer that led to an address: the question and the aliases it was answered through.
@@ -12,9 +14,25 @@ pub struct Sighting {
     pub question: DomainName,
     /// The targets of the CNAME records, in order.
     pub chain: Vec<DomainName>,
+    /// Whether a trusted resolver answered.
+    pub trusted: bool,
+    /// The time since it was answered last.
+    pub age: Duration,
+    /// How long the answer says it is good for.
+    pub ttl: Duration,
 }
 
 impl Sighting {
+    /// What a trusted resolver has just answered.
+    pub fn new(question: DomainName, chain: Vec<DomainName>) -> Self {
+        Self { question, chain, trusted: true, age: Duration::ZERO, ttl: Duration::ZERO }
+    }
+
+    /// Whether it still counts where sightings are held for `hold` at least.
+    pub fn is_live(&self, hold: Duration) -> bool {
+        self.age < self.ttl.max(hold)
+    }
+
     /// The question, then the chain.
     pub fn members(&self) -> impl Iterator<Item = &DomainName> {
         std::iter::once(&self.question).chain(&self.chain)
@@ -38,7 +56,7 @@ pub struct Connection {
     pub cgroup: Option<String>,
     /// The systemd unit, where it is known apart from the cgroup.
     pub unit: Option<String>,
-    /// The live sightings of the address.
+    /// The sightings of the address; rules pass over those that are over for them.
     pub sightings: Vec<Sighting>,
     /// Whether the address is one of the machine's resolvers.
     pub resolver: bool,
@@ -57,6 +75,17 @@ impl Connection {
             unit: None,
             sightings: Vec::new(),
             resolver: false,
+        }
+    }
+    /// A connection to what a person names. A name is the only one of its address, and that address is `neutral`,
+    /// such as [`crate::PolicySet::neutral_address`] gives.
+    pub fn to(host: &Host, neutral: IpAddr, port: u16, protocol: Protocol) -> Self {
+        match host {
+            Host::Address(address) => Self::new(*address, port, protocol),
+            Host::Name(name) => {
+                let sighting = Sighting::new(name.clone(), Vec::new());
+                Self { sightings: vec![sighting], ..Self::new(neutral, port, protocol) }
+            }
         }
     }
 }

@@ -13,10 +13,13 @@ use serde::Serialize;
 
 use crate::connection::{Connection, Sighting};
 use crate::destination::{is_special_use, normalise};
-use crate::domain::DomainName;
 use crate::policy_set::{ClassId, PolicySet};
 use crate::rule::Rule;
 use crate::terms::{Action, Errno, LiteralAddresses, Mode, SharedAddress};
+
+pub use crate::decide::miss::Miss;
+
+mod miss;
 
 /// The result of judging a connection.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -103,19 +106,39 @@ pub struct Decision {
     pub why: Why,
 }
 
+/// A decision with what every rule says about the connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Explanation {
+    /// What is decided.
+    pub decision: Decision,
+    /// For each rule, by class: why it matches, or why it does not.
+    pub rules: Vec<(ClassId, Result<Why, Miss>)>,
+}
+
 /// Ports at which a resolver is reached: DNS and DNS over TLS.
 const RESOLVER_PORTS: [u16; 2] = [53, 853];
 
-pub(crate) fn decide(policies: &PolicySet, connection: &Connection) -> Decision {
+pub(crate) fn explain(policies: &PolicySet, connection: &Connection) -> Explanation {
     let destination = Destination::of(connection);
-    let matching: Vec<(ClassId, &Rule, Why)> = policies
+    let read: Vec<(ClassId, &Rule, Result<Why, Miss>)> = policies
         .classes()
-        .filter_map(|(class, rule)| Some((class, rule, reason(rule, connection, &destination)?)))
+        .map(|(class, rule)| (class, rule, reason(rule, connection, &destination)))
         .collect();
+    let matching: Vec<(ClassId, &Rule, &Why)> =
+        read.iter().filter_map(|(class, rule, why)| Some((*class, *rule, why.as_ref().ok()?))).collect();
+    let decision = decide(policies, connection, &destination, &matching);
+    Explanation { decision, rules: read.into_iter().map(|(class, _, why)| (class, why)).collect() }
+}
 
-    let (verdict, rule, why) = read(policies, connection, &destination, &matching, |_| true);
+fn decide(
+    policies: &PolicySet,
+    connection: &Connection,
+    destination: &Destination,
+    matching: &[(ClassId, &Rule, &Why)],
+) -> Decision {
+    let (verdict, rule, why) = read(policies, connection, destination, matching, |_| true);
     let (effective, effective_rule, _) =
-        read(policies, connection, &destination, &matching, |mode| mode == Mode::Enforce);
+        read(policies, connection, destination, matching, |mode| mode == Mode::Enforce);
     let blocked = effective == Verdict::Deny;
     let errno = match effective_rule {
         Decider::Rule(class) => policies.rule(class).map(Rule::errno),
@@ -162,23 +185,24 @@ fn read(
     policies: &PolicySet,
     connection: &Connection,
     destination: &Destination,
-    matching: &[(ClassId, &Rule, Why)],
+    matching: &[(ClassId, &Rule, &Why)],
     counts: impl Fn(Mode) -> bool,
 ) -> (Verdict, Decider, Why) {
     let first = |action| matching.iter().find(|(_, rule, _)| rule.action() == action && counts(rule.mode()));
     if let Some((class, _, why)) = first(Action::Deny) {
-        return (Verdict::Deny, Decider::Rule(*class), why.clone());
+        return (Verdict::Deny, Decider::Rule(*class), (*why).clone());
     }
     if destination.builtin() {
         let why = if destination.loopback { Why::Loopback } else { Why::Resolver };
         return (Verdict::Allow, Decider::Builtin, why);
     }
     if let Some((class, _, why)) = first(Action::Allow) {
-        return (Verdict::Allow, Decider::Rule(*class), why.clone());
+        return (Verdict::Allow, Decider::Rule(*class), (*why).clone());
     }
     let literal = policies.literal_addresses();
-    if connection.sightings.is_empty() && literal.action != LiteralAddresses::Allow && counts(literal.mode())
-    {
+    // Only a trusted resolver's answer is a lookup; one that is long ago is a lookup all the same.
+    let looked_up = connection.sightings.iter().any(|sighting| sighting.trusted);
+    if !looked_up && literal.action != LiteralAddresses::Allow && counts(literal.mode()) {
         return (Verdict::Deny, Decider::LiteralAddress, Why::LiteralAddress);
     }
     let default = policies.default();
@@ -186,76 +210,112 @@ fn read(
     (verdict, Decider::Default, Why::Default)
 }
 
-/// Why a rule matches, if it does.
-fn reason(rule: &Rule, connection: &Connection, destination: &Destination) -> Option<Why> {
+/// Why a rule matches, or why not: its destination, its ports and its subjects all have to.
+fn reason(rule: &Rule, connection: &Connection, destination: &Destination) -> Result<Why, Miss> {
+    let why = by_destination(rule, connection, destination)?;
     let ports = rule.ports();
     if !ports.is_empty() && !ports.iter().any(|range| range.contains(connection.protocol, connection.port)) {
-        return None;
+        return Err(Miss::Port { why });
     }
     if !rule.subjects().is_none_or(|subjects| subjects.is_match(connection)) {
-        return None;
+        return Err(Miss::Subject { why });
     }
+    Ok(why)
+}
+
+fn by_destination(rule: &Rule, connection: &Connection, destination: &Destination) -> Result<Why, Miss> {
     if rule.is_any() {
         let spared = rule.action() == Action::Deny && destination.builtin();
-        return (!spared).then_some(Why::Any);
+        return if spared { Err(Miss::Builtin) } else { Ok(Why::Any) };
     }
+    let why = by_name(rule, connection, destination)
+        .or_else(|miss| by_cidr(rule, connection, destination).map_err(|other| miss.or(other)))?;
     // What `except.cidrs` holds, the rule reaches neither by name nor by network.
-    if holds(rule.except_cidrs(), destination.address) {
-        return None;
+    match holds(rule.except_cidrs(), destination.address) {
+        Some(cidr) => Err(Miss::ExceptCidr { cidr, why }),
+        None => Ok(why),
     }
-    by_name(rule, connection, destination).or_else(|| by_cidr(rule, connection, destination))
 }
 
 /// Whether the rule's networks hold the address, and which.
-fn by_cidr(rule: &Rule, connection: &Connection, destination: &Destination) -> Option<Why> {
-    let cidr = *rule.cidrs().iter().find(|cidr| cidr.contains(&destination.address))?;
-    (!excepts_name(rule, &connection.sightings)).then_some(Why::Cidr { cidr })
+fn by_cidr(rule: &Rule, connection: &Connection, destination: &Destination) -> Result<Why, Miss> {
+    let cidr = holds(rule.cidrs(), destination.address).ok_or(Miss::Destination)?;
+    match excepted_name(rule, &connection.sightings) {
+        Some(miss) => Err(miss),
+        None => Ok(Why::Cidr { cidr }),
+    }
 }
 
 /// Whether the sightings of the address match the rule's names, and by what.
-fn by_name(rule: &Rule, connection: &Connection, destination: &Destination) -> Option<Why> {
+fn by_name(rule: &Rule, connection: &Connection, destination: &Destination) -> Result<Why, Miss> {
     let Destination { address, protected, .. } = *destination;
-    let barred = match rule.action() {
-        Action::Allow => is_special_use(address) && !holds(rule.may_resolve_to(), address),
-        Action::Deny => protected,
-    };
-    if barred {
-        return None;
-    }
     let sightings = &connection.sightings;
-    let enough = match rule.shared_address() {
-        SharedAddress::All => sightings.iter().all(|sighting| by_sighting(rule, sighting).is_some()),
-        SharedAddress::Any => true,
-    };
-    if enough { sightings.iter().find_map(|sighting| by_sighting(rule, sighting)) } else { None }
+    let read = sightings.iter().map(|sighting| is_believed(rule, sighting, by_sighting(rule, sighting)?));
+    let why = read
+        .reduce(|one, other| one.or_else(|miss| other.map_err(|other| miss.or(other))))
+        .unwrap_or(Err(Miss::Destination))?;
+    let mut against = sightings.iter().filter(|sighting| narrows(rule, sighting));
+    if rule.shared_address() == SharedAddress::All
+        && let Some(other) = against.find(|sighting| by_sighting(rule, sighting).is_err())
+    {
+        return Err(Miss::SharedAddress { question: other.question.to_string(), why });
+    }
+    match rule.action() {
+        Action::Allow if is_special_use(address) && holds(rule.may_resolve_to(), address).is_none() => {
+            Err(Miss::SpecialUse { why })
+        }
+        Action::Deny if protected => Err(Miss::Protected { why }),
+        Action::Allow | Action::Deny => Ok(why),
+    }
+}
+
+/// Whether a rule may match through a sighting. Doubt only makes stricter: an allow rule believes trusted resolvers alone,
+/// a deny rule any server.
+fn is_believed(rule: &Rule, sighting: &Sighting, why: Why) -> Result<Why, Miss> {
+    if !sighting.is_live(rule.hold()) {
+        return Err(Miss::Over { why });
+    }
+    if sighting.trusted || rule.action() == Action::Deny { Ok(why) } else { Err(Miss::Untrusted { why }) }
+}
+
+/// Whether a rule may fail to match because of a sighting. Here an allow rule listens to any server, a deny rule to
+/// trusted resolvers alone.
+fn narrows(rule: &Rule, sighting: &Sighting) -> bool {
+    sighting.is_live(rule.spare()) && (sighting.trusted || rule.action() == Action::Allow)
 }
 
 /// A deny rule matches a sighting through any member, an allow rule through the question alone: an alias is
 /// chosen by whoever owns the question.
-fn by_sighting(rule: &Rule, sighting: &Sighting) -> Option<Why> {
+fn by_sighting(rule: &Rule, sighting: &Sighting) -> Result<Why, Miss> {
     let allow = rule.action() == Action::Allow;
-    let members = sighting.members().take(if allow { 1 } else { usize::MAX });
-    members.filter(|member| !rule.except_name_set().is_match(member)).find_map(|member| {
-        Some(Why::Name {
-            question: sighting.question.to_string(),
-            member: member.to_string(),
-            pattern: rule.name_set().find(member)?,
-        })
+    let mut miss = Miss::Destination;
+    for (place, member) in sighting.members().enumerate() {
+        let Some(pattern) = rule.name_set().find(member) else { continue };
+        let (question, member_name) = (sighting.question.to_string(), member.to_string());
+        if allow && place > 0 {
+            miss = miss.or(Miss::Alias { question, member: member_name, pattern });
+        } else if let Some(pattern) = rule.except_name_set().find(member) {
+            miss = miss.or(Miss::ExceptName { name: member_name, pattern });
+        } else {
+            return Ok(Why::Name { question, member: member_name, pattern });
+        }
+    }
+    Err(miss)
+}
+
+/// The name that keeps the address out of the rule's networks: for a deny rule one that was asked for, for an
+/// allow rule any that appeared.
+fn excepted_name(rule: &Rule, sightings: &[Sighting]) -> Option<Miss> {
+    let count = if rule.action() == Action::Allow { usize::MAX } else { 1 };
+    let sightings = sightings.iter().filter(|sighting| narrows(rule, sighting));
+    sightings.flat_map(|sighting| sighting.members().take(count)).find_map(|name| {
+        let pattern = rule.except_name_set().find(name)?;
+        Some(Miss::ExceptName { name: name.to_string(), pattern })
     })
 }
 
-/// Whether a name keeps the address out of the rule's networks: for a deny rule the name that was asked for,
-/// for an allow rule any name that appeared.
-fn excepts_name(rule: &Rule, sightings: &[Sighting]) -> bool {
-    let excepted = |name: &DomainName| rule.except_name_set().is_match(name);
-    sightings.iter().any(|sighting| match rule.action() {
-        Action::Allow => sighting.members().any(excepted),
-        Action::Deny => excepted(&sighting.question),
-    })
-}
-
-fn holds(networks: &[IpNet], address: IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(&address))
+fn holds(networks: &[IpNet], address: IpAddr) -> Option<IpNet> {
+    networks.iter().find(|network| network.contains(&address)).copied()
 }
 
 #[cfg(test)]

@@ -3,16 +3,26 @@
 //! No meaning is checked here: that is [`crate::build`]'s work. The only file that names `serde_yaml`.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::terms::{
     Action, Errno, Inbound, LiteralAddresses, Mode, OnBadLine, OnDeny, OnError, OtherResolvers, SharedAddress,
 };
 
+pub(crate) mod cases;
+
 /// The JSON Schema of a policy file, for editors.
 pub fn json_schema() -> String {
-    let schema = schemars::schema_for!(Document);
-    serde_json::to_string_pretty(&schema).unwrap_or_default()
+    schema::<Document>()
+}
+
+/// The JSON Schema of a file of cases, `NAME.test.yaml`, for editors.
+pub fn cases_json_schema() -> String {
+    schema::<cases::CasesDocument>()
+}
+
+fn schema<T: JsonSchema>() -> String {
+    serde_json::to_string_pretty(&schemars::schema_for!(T)).unwrap_or_default()
 }
 
 /// A policy of enforcer: which names and addresses processes may connect to.
@@ -206,19 +216,17 @@ pub(crate) struct Complaint {
     pub column: usize,
 }
 
-impl Document {
-    /// Reads the text of a file.
-    pub(crate) fn from_yaml(text: &str) -> Result<Self, Complaint> {
-        serde_yaml::from_str(text).map_err(|error| {
-            let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-            Complaint { message: error.to_string(), line, column }
-        })
-    }
+/// Reads the text of a file.
+pub(crate) fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, Complaint> {
+    serde_yaml::from_str(text).map_err(|error| {
+        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+        Complaint { message: error.to_string(), line, column }
+    })
+}
 
-    /// Reads what is left of a file once its faults are cut out, to find the faults of the rest.
-    pub(crate) fn from_rest(rest: serde_json::Value) -> Option<Self> {
-        serde_json::from_value(rest).ok()
-    }
+/// Reads what is left of a file once its faults are cut out, to find the faults of the rest.
+pub(crate) fn from_rest<T: DeserializeOwned>(rest: serde_json::Value) -> Option<T> {
+    serde_json::from_value(rest).ok()
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@
 //! - **mode**: whether a rule acts or only speaks, [`Mode`]. The *verdict* comes from all rules, the *effective*
 //!   verdict from the enforcing ones; the latter alone decides what happens.
 //! - **destination**: where a connection goes; **subject**: who opens it.
+//! - **case**: a connection written down with the verdict it must get, [`Case`]; **endpoint**: where a person says a
+//!   connection goes, [`Endpoint`].
 //! - **connection**: one attempt that is judged, [`Connection`].
 //! - **sighting**: one DNS answer that led to an address: its question and chain of aliases, [`Sighting`].
 //! - **name**: a domain name in one spelling, [`DomainName`]; **pattern**: what a rule writes, [`DomainPattern`].
@@ -30,12 +32,14 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod cases;
 mod connection;
 mod decide;
 mod destination;
 mod diagnostic;
 mod document;
 mod domain;
+mod endpoint;
 mod glob;
 mod list;
 mod names;
@@ -48,12 +52,14 @@ mod subject;
 mod terms;
 mod tree;
 
+pub use cases::{Case, Cases, DEFAULT_PORT, Expected};
 pub use connection::{Connection, Sighting};
-pub use decide::{Decider, Decision, Verdict, Why};
+pub use decide::{Decider, Decision, Explanation, Miss, Verdict, Why};
 pub use destination::{CidrError, PortError, PortRange, SPECIAL_USE, is_special_use, normalise, parse_cidr};
 pub use diagnostic::{Diagnostic, Location, Report, Severity};
-pub use document::json_schema;
+pub use document::{cases_json_schema, json_schema};
 pub use domain::{DomainName, DomainPattern, NameError, NameGlob};
+pub use endpoint::{Endpoint, EndpointError, Host};
 pub use glob::{GlobError, GlobSet, PathGlob};
 pub use list::ListFormat;
 pub use names::{NameRef, NameSet, Names};

@@ -1,12 +1,13 @@
 //! Several policies as one.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::Ipv6Net;
 use serde::Serialize;
 
 use crate::connection::Connection;
-use crate::decide::{self, Decider, Decision};
+use crate::decide::{self, Decider, Decision, Explanation};
 use crate::diagnostic::{Diagnostic, Report, Severity};
 use crate::policy::{Policy, Set, Settings, TrustedResolvers};
 use crate::policy_set::agree::Joined;
@@ -204,9 +205,27 @@ impl PolicySet {
         if rule || default || literal { Mode::Enforce } else { Mode::Audit }
     }
 
+    /// An address that stands for that of a name: one that no network of a rule holds, as far as there is one.
+    pub fn neutral_address(&self) -> IpAddr {
+        let networks = || self.rules.iter().flat_map(|rule| [rule.cidrs(), rule.except_cidrs()]).flatten();
+        let held = |address: &IpAddr| networks().filter(|network| network.contains(address)).count();
+        // The ranges for documentation are nobody's address.
+        let candidates = (1..=254).flat_map(|last| {
+            [[203, 0, 113, last], [198, 51, 100, last], [192, 0, 2, last]].map(IpAddr::from)
+        });
+        let first = candidates.clone().find(|address| held(address) == 0);
+        let least = || candidates.clone().min_by_key(held);
+        first.or_else(least).unwrap_or(IpAddr::from([203, 0, 113, 1]))
+    }
+
     /// Judges a connection: what the language means, rule by rule.
     pub fn decide(&self, connection: &Connection) -> Decision {
-        decide::decide(self, connection)
+        self.explain(connection).decision
+    }
+
+    /// Judges a connection, and tells of every rule whether it matches and why.
+    pub fn explain(&self, connection: &Connection) -> Explanation {
+        decide::explain(self, connection)
     }
 }
 

@@ -29,6 +29,7 @@ pub struct Rule {
     pub(crate) shared_address: SharedAddress,
     pub(crate) errno: Errno,
     pub(crate) hold: Duration,
+    pub(crate) spare: Duration,
     pub(crate) refuse_lookup: bool,
     pub(crate) on_deny: OnDeny,
     pub(crate) may_resolve_to: Vec<IpNet>,
@@ -136,6 +137,15 @@ impl Rule {
     /// How long a binding that this rule is interested in lives at least after its last sighting.
     pub fn hold(&self) -> Duration {
         self.hold
+    }
+
+    /// How long an answer can keep its address out of this rule, at least: through `except.names`, or by speaking against
+    /// `sharedAddress: all`. What keeps a deny away is an allowance, and lasts as long as one: the file's `hold.allow`.
+    pub fn spare(&self) -> Duration {
+        match self.action {
+            Action::Allow => self.hold,
+            Action::Deny => self.spare,
+        }
     }
 
     /// Whether this deny rule refuses the DNS query too.

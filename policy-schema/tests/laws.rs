@@ -3,8 +3,8 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may stop at the first surprise")]
 
 use policy_schema::{
-    Connection, Decider, Decision, DomainName, Mode, NoLists, Policy, PolicySet, Protocol, Sighting, Source,
-    Verdict,
+    Connection, Decider, Decision, DomainName, Explanation, Mode, NoLists, Policy, PolicySet, Protocol,
+    Sighting, Source, Verdict,
 };
 use proptest::prelude::*;
 
@@ -99,7 +99,7 @@ prop_compose! {
         connection.uid = Some(uid);
         connection.resolver = resolver;
         connection.sightings =
-            sightings.into_iter().map(|(question, chain)| Sighting { question, chain }).collect();
+            sightings.into_iter().map(|(question, chain)| Sighting::new(question, chain)).collect();
         connection
     }
 }
@@ -163,6 +163,28 @@ proptest! {
         prop_assert_eq!(decision.effective, alone.effective);
         if let Some((deny, _)) = decided_by(&whole, &decision) {
             prop_assert_eq!(deny, decision.verdict == Verdict::Deny);
+        }
+    }
+
+    #[test]
+    fn an_explanation_has_the_decision_and_every_rule_that_matches(
+        rules in prop::collection::vec(rule(), 0..6), deny: bool, connection in connection(),
+    ) {
+        let whole = set(&rules, if deny { "deny" } else { "allow" }, None);
+        let Explanation { decision, rules: read } = whole.explain(&connection);
+        prop_assert_eq!(&decision, &whole.decide(&connection));
+        prop_assert_eq!(read.len(), rules.len());
+        for (class, found) in &read {
+            // A rule matches if it decides where it stands alone; a built-in allow comes before allow rules.
+            let rule = whole.rule(*class).unwrap();
+            let index = rule.name().trim_start_matches('r').parse::<usize>().unwrap();
+            let alone = set(&rules[index..=index], "allow", None).decide(&connection);
+            if alone.rule != Decider::Builtin {
+                prop_assert_eq!(found.is_ok(), matches!(alone.rule, Decider::Rule(_)), "{:?} {:?}", rule, found);
+            }
+            if decision.rule == Decider::Rule(*class) {
+                prop_assert_eq!(found.as_ref().ok(), Some(&decision.why));
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use crate::{
     daemon::DaemonError,
     engine::EngineError,
     exec::ExecError,
+    explain::ExplainError,
     kernel::KernelError,
     load::LoadError,
     privileges::{MissingPrivileges, UnsupportedKernel},
@@ -27,12 +28,35 @@ pub struct Failure {
 
 const FAILED: u8 = 1;
 const WRONG_INPUT: u8 = 2;
+/// `EX_SOFTWARE` of `sysexits.h`.
+const INTERNAL: u8 = 70;
 const NOT_CONFINED: u8 = 125;
 
 impl Failure {
     /// The runtime could not be made.
     pub(super) fn runtime(error: std::io::Error) -> Self {
         Self { message: format!("cannot start: {error}"), help: None, status: FAILED }
+    }
+
+    /// There is nothing to explain a connection by.
+    pub(super) fn no_policy(instance: &str) -> Self {
+        let message = format!("no policy is named, and no daemon of instance `{instance}` is running");
+        let help =
+            "name the policy with `--policy PATH`, or start a daemon with `enforcer run --policy PATH`";
+        Self { message, help: Some(help.to_owned()), status: FAILED }
+    }
+
+    /// A port twice, and not the same.
+    pub(super) fn two_ports(own: u16, port: u16) -> Self {
+        let message = format!("the destination has port {own}, `--port` says {port}");
+        Self { message, help: Some("leave one of the two out".to_owned()), status: WRONG_INPUT }
+    }
+
+    /// The daemon says something else than this version understands.
+    pub(super) fn unknown_answer(error: serde_json::Error) -> Self {
+        let message = format!("the answer of the daemon is not understood: {error}");
+        let help = "restart the daemon, so that it is of the same version as this program";
+        Self { message, help: Some(help.to_owned()), status: FAILED }
     }
 
     /// The same, with the exit status that tells it from the command's own.
@@ -104,11 +128,27 @@ impl From<LoadError> for Failure {
         let help = error.help();
         let message = match &error {
             LoadError::Policy(report) => format!("the policy has errors\n\n{}", report.render()),
-            LoadError::Read { .. } | LoadError::Empty(_) | LoadError::Image(_) | LoadError::Random(_) => {
-                error.to_string()
-            }
+            LoadError::Read { .. }
+            | LoadError::Empty(_)
+            | LoadError::NoCases(_)
+            | LoadError::Image(_)
+            | LoadError::Random(_) => error.to_string(),
         };
         Self { message, help, status: WRONG_INPUT }
+    }
+}
+
+impl From<ExplainError> for Failure {
+    fn from(error: ExplainError) -> Self {
+        let (help, status) = match &error {
+            ExplainError::Disagreement { .. } | ExplainError::Undecidable(_) => {
+                let help =
+                    "this is a fault of enforcer: please report it, with the policy and the command line";
+                (Some(help.to_owned()), INTERNAL)
+            }
+            ExplainError::Image(_) => (None, FAILED),
+        };
+        Self { message: error.to_string(), help, status }
     }
 }
 

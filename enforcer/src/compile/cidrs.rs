@@ -15,7 +15,7 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    fn new(network: &ipnet::IpNet) -> Self {
+    pub(super) fn new(network: &ipnet::IpNet) -> Self {
         let family = match network.network() {
             IpAddr::V4(_) => 96,
             IpAddr::V6(_) => 0,

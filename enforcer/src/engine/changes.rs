@@ -68,7 +68,8 @@ fn full_name(rule: &Rule) -> String {
 fn same(one: &Rule, two: &Rule) -> bool {
     let meaning = |rule: &Rule| {
         (
-            (rule.action(), rule.mode(), rule.is_any(), rule.shared_address(), rule.errno(), rule.hold()),
+            (rule.action(), rule.mode(), rule.is_any(), rule.shared_address(), rule.errno()),
+            (rule.hold(), rule.spare()),
             (
                 rule.cidrs().to_vec(),
                 rule.except_cidrs().to_vec(),

@@ -68,7 +68,7 @@ fn mode(policy: Option<&Compiled>, rule: RuleId) -> Mode {
 }
 
 /// The policy's name, where there is only one.
-fn only_policy(policy: &Compiled) -> Option<Arc<str>> {
+pub(crate) fn only_policy(policy: &Compiled) -> Option<Arc<str>> {
     let mut names = policy.policy.rules().iter().map(policy_schema::Rule::policy);
     let first = names.next()?;
     names.all(|name| name == first).then(|| first.into())

@@ -13,10 +13,18 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 #[test]
 fn a_directory_stands_for_its_visible_policy_files() {
-    let directory =
-        directory(&[("b.yaml", POLICY), ("a.yml", POLICY), ("notes.txt", "x"), (".hidden.yaml", "x")]);
+    let directory = directory(&[
+        ("b.yaml", POLICY),
+        ("a.yml", POLICY),
+        ("notes.txt", "x"),
+        (".hidden.yaml", "x"),
+        ("b.test.yaml", "x"),
+        (".h.test.yaml", "x"),
+    ]);
     let found = files(&[directory.path().to_path_buf()]).unwrap();
     assert_eq!(found, [directory.path().join("a.yml"), directory.path().join("b.yaml")]);
+    let cases = case_files(&[directory.path().to_path_buf()]).unwrap();
+    assert_eq!(cases, [directory.path().join("b.test.yaml")]);
 }
 
 #[test]

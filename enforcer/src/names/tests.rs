@@ -20,7 +20,8 @@ fn address(text: &str) -> Address {
     text.parse::<std::net::IpAddr>().unwrap().into()
 }
 
-fn answer(chain: &[&str], to: &str, ttl: u32, time: u64) -> Answer {
+/// A trusted answer.
+pub(crate) fn answer(chain: &[&str], to: &str, ttl: u32, time: u64) -> Answer {
     let chain: Vec<Name> = chain.iter().map(|name| Name::from_policy(name)).collect();
     Answer {
         time,
@@ -181,6 +182,27 @@ fn an_exception_that_the_binder_does_not_see_takes_its_bindings_back() {
 }
 
 #[test]
+fn live_sightings_are_found_by_address_and_by_any_of_their_names() {
+    let policy = policy(1, DENY);
+    let mut table = NameTable::default();
+    table.record(&answer(&["www.good.example", "x.evil.example"], X, 60, NOW), &policy);
+    let known = table.sightings(&address(X), &policy, NOW + 99 * SECOND);
+    let expected = KnownSighting {
+        chain: vec!["www.good.example".to_owned(), "x.evil.example".to_owned()],
+        trusted: true,
+        seen: NOW,
+        ttl: 60 * SECOND,
+    };
+    assert_eq!(known, [expected]);
+    // Over for the rule that holds longest.
+    assert_eq!(table.sightings(&address(X), &policy, NOW + 101 * SECOND), []);
+    for name in ["www.good.example", "x.evil.example"] {
+        assert_eq!(table.addresses(&Name::from_policy(name)), [address(X)], "{name}");
+    }
+    assert_eq!(table.addresses(&Name::from_policy("good.example")), []);
+}
+
+#[test]
 fn sightings_of_one_address_are_bounded_and_counted() {
     let policy = policy(1, DENY);
     let mut table = NameTable::default();
@@ -189,4 +211,34 @@ fn sightings_of_one_address_are_bounded_and_counted() {
     }
     assert_eq!(table.size(), (1, 3));
     assert_eq!(rules(table.truth(&policy, NOW).get(&address(X))), [0]);
+}
+
+#[test]
+fn what_spares_from_a_deny_lasts_as_long_as_an_allowance() {
+    let policy = policy(
+        1,
+        "  - { name: net, action: deny, to: { cidrs: [203.0.113.0/24], except: { names: [ok.example] } } }\n",
+    );
+    let mut table = NameTable::default();
+    table.record(&answer(&["ok.example"], X, 1, NOW), &policy);
+    let spares = |age| {
+        let now = NOW + age * SECOND;
+        table.truth(&policy, now).get(&address(X)).is_some_and(|b| b.except.contains(0) && b.expiry >= now)
+    };
+    assert!(spares(0) && spares(9) && !spares(10) && !spares(99));
+}
+
+#[test]
+fn answers_may_be_read_in_any_order() {
+    let policy = policy(1, ALLOW);
+    for order in [[0_usize, 1], [1, 0]] {
+        let answers = [answer(&["good.example"], X, 15, NOW), answer(&["good.example"], X, 1, NOW + SECOND)];
+        let mut table = NameTable::default();
+        for at in order {
+            table.record(&answers[at], &policy);
+        }
+        for (age, expected) in [(10, vec![0]), (14, vec![0]), (15, vec![])] {
+            assert_eq!(rules(table.truth(&policy, NOW + age * SECOND).get(&address(X))), expected, "{age} s");
+        }
+    }
 }

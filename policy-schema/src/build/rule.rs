@@ -67,6 +67,7 @@ impl Builder<'_> {
             shared_address: shared_address.unwrap_or_default(),
             errno: errno.unwrap_or_default(),
             hold: self.hold(hold, shared.hold, &place.key("hold")).of(action),
+            spare: shared.hold.of(Action::Allow),
             refuse_lookup: document.refuse_lookup.unwrap_or_default(),
             on_deny: document.on_deny.unwrap_or_default(),
             may_resolve_to: self.special_cidrs(&may_resolve_to, &place.key("mayResolveTo")),

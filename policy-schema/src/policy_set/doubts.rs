@@ -38,6 +38,7 @@ fn differ_in_destination_only(a: &Rule, b: &Rule) -> bool {
         && a.shared_address == b.shared_address
         && a.errno == b.errno
         && a.hold == b.hold
+        && a.spare == b.spare
         && a.refuse_lookup == b.refuse_lookup
         && a.on_deny == b.on_deny
         && a.may_resolve_to == b.may_resolve_to

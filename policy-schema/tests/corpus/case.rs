@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use policy_schema::{
     Connection, Decider, Diagnostic, DomainName, ListFile, Mode, Policy, PolicySet, Protocol, ReadList,
@@ -53,6 +54,12 @@ pub struct Attempt {
     /// Sightings of the address: `question > alias > alias`.
     #[serde(default)]
     pub seen: Vec<String>,
+    /// The same, from servers that are not trusted.
+    #[serde(default)]
+    pub untrusted: Vec<String>,
+    /// Seconds since all of them; their time to live is 0.
+    #[serde(default)]
+    pub age: u64,
     pub uid: Option<u32>,
     pub user: Option<String>,
     /// Below `{root}`.
@@ -67,7 +74,7 @@ pub struct Attempt {
     pub effective_rule: Option<String>,
     pub errno: Option<String>,
     /// Why it cannot be run through the hooks of a kernel.
-    pub hooks: Option<String>,
+    hooks: Option<String>,
 }
 
 fn https() -> u16 {
@@ -141,6 +148,16 @@ impl Attempt {
         self.seen.iter().map(|seen| seen.split(" > ").collect())
     }
 
+    /// Why the case cannot be run through the hooks of a kernel, if it cannot.
+    pub fn not_run(&self) -> Option<&str> {
+        match self {
+            Self { hooks: Some(reason), .. } => Some(reason),
+            Self { age: 1.., .. } => Some("time is not waited for"),
+            Self { untrusted, .. } if !untrusted.is_empty() => Some("the one resolver is trusted"),
+            _ => None,
+        }
+    }
+
     /// What the evaluator is asked, with this address where the case names none.
     pub fn connection(&self, anywhere: impl Into<IpAddr>) -> Connection {
         let protocol = if self.udp { Protocol::Udp } else { Protocol::Tcp };
@@ -150,14 +167,18 @@ impl Attempt {
         connection.cgroup = self.cgroup.clone();
         connection.unit = self.unit.clone();
         connection.resolver = self.resolver;
-        for names in self.sightings() {
+        let trusted = self.sightings().map(|names| (names, true));
+        let untrusted = self.untrusted.iter().map(|seen| (seen.split(" > ").collect(), false));
+        for (names, trusted) in trusted.chain(untrusted) {
+            let names: Vec<&str> = names;
             let mut names = names.into_iter().map(|name| {
                 // What was seen came in labels, in any spelling and with any byte.
                 let labels = name.trim_end_matches('.').split('.').map(str::as_bytes);
                 DomainName::from_labels(labels).unwrap_or_else(|error| panic!("{name}: {error}"))
             });
             let question = names.next().unwrap();
-            connection.sightings.push(Sighting { question, chain: names.collect() });
+            let age = Duration::from_secs(self.age);
+            connection.sightings.push(Sighting { trusted, age, ..Sighting::new(question, names.collect()) });
         }
         connection
     }

@@ -44,9 +44,9 @@ fn corpus() {
                 }
                 None => faults.push(format!("{at}: there is no policy to judge by")),
             }
-            runnable += usize::from(attempt.hooks.is_none());
+            runnable += usize::from(attempt.not_run().is_none());
             assert!(
-                !attempt.udp || attempt.hooks.is_some(),
+                !attempt.udp || attempt.not_run().is_some(),
                 "{at}: datagrams are not judged by the hooks yet"
             );
         }

@@ -101,7 +101,7 @@ impl<'corpus> Stage<'corpus> {
         let root = self.cgroup.name();
         let mut visits = Vec::new();
         for (index, attempt) in case.connections.iter().enumerate() {
-            if let Some(reason) = &attempt.hooks {
+            if let Some(reason) = attempt.not_run() {
                 *self.not_run.entry(reason).or_default() += 1;
                 continue;
             }

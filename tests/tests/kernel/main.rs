@@ -15,6 +15,7 @@ mod defaults;
 mod events;
 mod examples;
 mod exec;
+mod explain;
 mod first_connect;
 mod names;
 mod reload;
