@@ -3,7 +3,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 POLICY ?= examples/policies/block-malicious-domains.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench fmt lint clean
+.PHONY: help run test soak mutants bench fmt lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +20,10 @@ test: ## formatting, lints, unit tests, kernel tests here and in virtual machine
 soak: ## the kernel tests with many more rounds, about an hour
 	scripts/setup test
 	ENFORCER_SOAK=1 scripts/test-vms
+
+mutants: ## break the code that decides on purpose; the tests must notice
+	scripts/setup build
+	scripts/mutants
 
 bench: ## what it costs, beside a machine without it; into docs/benchmarks/latest.md
 	scripts/setup test

@@ -203,7 +203,7 @@ prop_compose! {
             14 => (some(PATTERNS, 1..4), some(CIDRS, 1..3), Just(false)),
             1 => (Just(Vec::new()), Just(Vec::new()), Just(true)),
         ],
-        except_names in often(3, 2, some(PATTERNS, 1..3)),
+        except_names in often(1, 1, some(PATTERNS, 1..3)),
         except_cidrs in often(3, 2, some(CIDRS, 1..2)),
         ports in often(3, 1, some(PORTS, 1..3)),
         (users, cgroups, units) in prop_oneof![
@@ -215,7 +215,7 @@ prop_compose! {
         audit in prop::bool::weighted(0.3),
         all in prop::bool::weighted(0.3),
         errno in select(ERRNOS),
-        may_resolve_to in often(1, 2, some(MAY_RESOLVE_TO, 1..4)),
+        may_resolve_to in often(2, 5, some(MAY_RESOLVE_TO, 1..4)),
         hold in prop_oneof![1 => Just(None), 2 => select(HOLDS).prop_map(Some)],
     ) -> RuleText {
         RuleText {
