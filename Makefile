@@ -26,7 +26,7 @@ mutants: ## break the code that decides on purpose; the tests must notice
 	scripts/mutants
 
 bench: ## what it costs, beside a machine without it; into docs/benchmarks/latest.md
-	scripts/setup test
+	scripts/setup bench
 	$(SUDO) scripts/bench
 
 fmt: ## format the Rust code

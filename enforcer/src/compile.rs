@@ -90,9 +90,12 @@ impl Compiled {
         let literal = policy.literal_addresses();
         let literal_deny = literal.action != policy_schema::LiteralAddresses::Allow;
         image.literal(literal_deny, literal.mode() == Mode::Enforce);
+        let hold_allow = nanoseconds(policy.longest_allowance());
+        if literal_deny {
+            // What was looked up is remembered as long as that counts, with or without rules.
+            holds.entry(hold_allow).or_default();
+        }
         let holds: Vec<Hold> = holds.into_iter().map(|(length, hold)| Hold { length, ..hold }).collect();
-        let allows = |hold: &&Hold| !hold.matches.without(&deny).is_empty() || !hold.narrows.is_empty();
-        let hold_allow = holds.iter().filter(allows).map(|hold| hold.length).max().unwrap_or(0);
         image.hold_allow(hold_allow);
         let (users, unknown_users) = users::by_id(&policy, user_id);
         let all_sightings = policy.rules().iter().any(|rule| rule.shared_address() == SharedAddress::All);

@@ -210,8 +210,9 @@ impl NameTable {
                 narrows.union(&hold.narrows);
             }
             // An untrusted answer is nothing that an allow rule could lean on, nor the lookup that an address needs.
-            if sighting.trusted {
-                binding.expiry = binding.expiry.max(end(sighting, policy.hold_allow));
+            let end_of_trust = end(sighting, policy.hold_allow);
+            if sighting.trusted && end_of_trust > now {
+                binding.expiry = binding.expiry.max(end_of_trust);
             }
             let Contribution { any, all, except, bound: _, late: _ } = &sighting.said;
             let mut any = *any;

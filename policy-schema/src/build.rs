@@ -170,7 +170,8 @@ impl<'a> Builder<'a> {
             let hint = "add a rule, or set `default`";
             self.warning(&place.key("rules"), "empty-policy", "the policy says nothing", hint);
         }
-        Policy { path: self.path.to_path_buf(), name, mode: shared.mode, settings, rules }
+        let hold_allow = hold.of(Action::Allow);
+        Policy { path: self.path.to_path_buf(), name, mode: shared.mode, settings, hold_allow, rules }
     }
 
     fn name(&mut self, name: Option<String>, root: &Place<'_>) -> Arc<str> {

@@ -200,8 +200,9 @@ fn read(
         return (Verdict::Allow, Decider::Rule(*class), (*why).clone());
     }
     let literal = policies.literal_addresses();
-    // Only a trusted resolver's answer is a lookup; one that is long ago is a lookup all the same.
-    let looked_up = connection.sightings.iter().any(|sighting| sighting.trusted);
+    // Only a trusted resolver's answer is a lookup, and it counts as long as what it allows.
+    let counting = |sighting: &Sighting| sighting.trusted && sighting.is_live(policies.longest_allowance());
+    let looked_up = connection.sightings.iter().any(counting);
     if !looked_up && literal.action != LiteralAddresses::Allow && counts(literal.mode()) {
         return (Verdict::Deny, Decider::LiteralAddress, Why::LiteralAddress);
     }

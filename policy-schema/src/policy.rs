@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::Ipv6Net;
 
@@ -19,6 +20,8 @@ pub struct Policy {
     pub(crate) name: Arc<str>,
     pub(crate) mode: Mode,
     pub(crate) settings: Settings,
+    /// The file's `hold.allow`.
+    pub(crate) hold_allow: Duration,
     pub(crate) rules: Vec<Rule>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::Ipv6Net;
 use serde::Serialize;
@@ -92,6 +93,7 @@ pub struct Sockets {
 #[derive(Clone, Debug)]
 pub struct PolicySet {
     rules: Vec<Rule>,
+    longest_allowance: Duration,
     default: Default,
     on_error: OnError,
     inbound: Inbound,
@@ -108,8 +110,9 @@ impl PolicySet {
         let mut found = agree::check_names(&policies);
         let mut joined = Joined::default();
         let mut rules = Vec::new();
-        for Policy { mode: file, settings, rules: own, .. } in policies {
+        for Policy { mode: file, settings, hold_allow, rules: own, .. } in policies {
             joined.join(settings, mode.unwrap_or(file), &mut found);
+            joined.longest_allowance = joined.longest_allowance.max(hold_allow);
             rules.extend(own);
         }
         for rule in &mut rules {
@@ -186,6 +189,11 @@ impl PolicySet {
         self.literal_addresses
     }
 
+    /// The longest `hold.allow` of the files and their rules: how long a lookup counts at least.
+    pub fn longest_allowance(&self) -> Duration {
+        self.longest_allowance
+    }
+
     /// What the files say about DNS.
     pub fn dns(&self) -> &Dns {
         &self.dns
@@ -240,7 +248,9 @@ const EXEMPT: [&str; 5] = [
 
 impl Joined {
     fn into_set(self, rules: Vec<Rule>) -> PolicySet {
-        let Self { settings, default_mode, literal_mode } = self;
+        let Self { settings, default_mode, literal_mode, longest_allowance } = self;
+        let allowed = rules.iter().filter(|rule| rule.action == Action::Allow).map(|rule| rule.hold);
+        let longest_allowance = allowed.fold(longest_allowance, Duration::max);
         let Settings {
             default,
             on_error,
@@ -257,6 +267,7 @@ impl Joined {
         shipped.dedup();
         PolicySet {
             rules,
+            longest_allowance,
             default: Default { action: default.map_or(Action::Allow, |set| set.value), mode: default_mode },
             on_error: value(on_error),
             inbound: value(inbound),

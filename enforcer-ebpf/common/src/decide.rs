@@ -224,7 +224,13 @@ pub fn live_word(binding: &Binding, part: BindingPart, word: Word, now: u64, den
         BindingPart::Any => binding.any[word] & if expired { denies } else { u64::MAX },
         BindingPart::All => binding.all[word] | if expired { denies } else { 0 },
         BindingPart::Except => binding.except[word] & if expired { !denies } else { u64::MAX },
-        BindingPart::Expiry => binding.expiry,
+        BindingPart::Expiry => {
+            if expired {
+                0
+            } else {
+                binding.expiry
+            }
+        }
     }
 }
 
@@ -289,7 +295,7 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     }
     let (verdict, effective) = (words.verdict, words.effective);
 
-    // A binding has a sighting, and with it an expiry.
+    // An allowance like any other: it ends with the binding.
     let literal = meta.literal_deny() && words.expiries == 0;
     let fallback = |enforced_only: bool| {
         if protection.builtin() != 0 {
@@ -358,7 +364,7 @@ struct Words<'a, L: Lookup> {
     builtin: u64,
     verdict: Found,
     effective: Found,
-    /// Every expiry seen, or-ed; 0 = no binding at all.
+    /// Every expiry that is not over, or-ed; 0 = no lookup that still counts.
     expiries: u64,
     /// 1 if the image lacks a word.
     damaged: u64,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::policy::{Policy, Set, Settings};
@@ -14,11 +15,18 @@ pub(super) struct Joined {
     pub default_mode: Mode,
     /// The same for `literalAddresses`.
     pub literal_mode: Mode,
+    /// The longest `hold.allow` of the files.
+    pub longest_allowance: Duration,
 }
 
 impl Default for Joined {
     fn default() -> Self {
-        Self { settings: Settings::default(), default_mode: Mode::Enforce, literal_mode: Mode::Enforce }
+        Self {
+            settings: Settings::default(),
+            default_mode: Mode::Enforce,
+            literal_mode: Mode::Enforce,
+            longest_allowance: Duration::ZERO,
+        }
     }
 }
 

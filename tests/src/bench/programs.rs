@@ -79,7 +79,7 @@ fn wait_for_line(running: &Running, wanted: impl Fn(&str) -> bool) -> Result<(),
     }
 }
 
-/// The other one that takes a million names: dnsmasq, with `server=/NAME/` in a file that it reads again on SIGHUP. Killed
+/// Another one that takes a million names: unbound, or dnsmasq with `server=/NAME/` in a file that it reads again on SIGHUP. Killed
 /// when dropped.
 pub struct Rival {
     running: Running,
@@ -114,6 +114,21 @@ impl Rival {
         Ok(Self { running, ready: began.elapsed() })
     }
 
+    /// unbound with these settings besides; it has nobody to ask.
+    pub fn unbound(netns: &Netns, file: &Path, settings: &str, known: &str) -> Result<Self, Error> {
+        let own = format!(
+            "server:\n  interface: {}\n  access-control: 0.0.0.0/0 allow\n  do-daemonize: no\n  use-syslog: no\n  \
+             logfile: /dev/null\n  username: \"\"\n  chroot: \"\"\n  directory: \"\"\n  pidfile: \"\"\n  \
+             module-config: \"respip iterator\"\nremote-control:\n  control-enable: no\n",
+            Self::ADDRESS
+        );
+        fs::write(file, format!("{own}{settings}"))?;
+        let began = Instant::now();
+        let running = Client::new(netns).spawn("/usr/sbin/unbound", &["-d", "-c", text(file)?])?;
+        netns.run(|| wait_until_refused(known))??;
+        Ok(Self { running, ready: began.elapsed() })
+    }
+
     pub fn pid(&self) -> u32 {
         self.running.pid()
     }
@@ -142,7 +157,7 @@ fn wait_until_refused(name: &str) -> Result<(), String> {
             Ok(_) | Err(_) => thread::sleep(Duration::from_micros(500)),
         }
     }
-    Err(format!("dnsmasq does not know {name}"))
+    Err(format!("nobody at {} knows {name}", Rival::ADDRESS))
 }
 
 /// How the last call of a start looks in a trace.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 /// What a figure counts.
 #[derive(Clone, Copy, Debug)]
 pub enum Unit {
+    Bytes,
     Count,
     Mebibytes,
     Microseconds,
@@ -17,6 +18,7 @@ pub enum Unit {
 impl Unit {
     fn show(self, value: f64) -> String {
         match self {
+            Self::Bytes => format!("{value:.1} B"),
             Self::Count => format!("{value:.0}"),
             Self::Mebibytes => format!("{value:.1} MiB"),
             Self::Microseconds => format!("{value:.1} us"),
@@ -27,6 +29,7 @@ impl Unit {
 
     fn word(self) -> &'static str {
         match self {
+            Self::Bytes => "B",
             Self::Count => "count",
             Self::Mebibytes => "MiB",
             Self::Microseconds => "us",

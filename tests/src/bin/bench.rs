@@ -29,6 +29,8 @@ use self::report::{Report, Unit};
 mod client;
 #[path = "../bench/kernel.rs"]
 mod kernel;
+#[path = "../bench/lists.rs"]
+mod lists;
 #[path = "../bench/programs.rs"]
 mod programs;
 #[path = "../bench/report.rs"]
@@ -126,6 +128,11 @@ fn bench(options: &Options) -> Result<(), Error> {
     for round in 0..options.rounds.min(5) {
         say(&format!("leaks, round {}", round + 1));
         leaks(&lab, &mut report)?;
+    }
+    let lists = lists::Lists::new((0..options.names).map(|number| blocked(number as u64)))?;
+    for round in 0..options.rounds.min(5) {
+        say(&format!("lists, round {}", round + 1));
+        lists.round(&lab.netns, &mut report)?;
     }
     say("the kernel programs");
     program_times(&mut lab, &mut report)?;
@@ -413,6 +420,7 @@ fn compare(report: &mut Report, options: &Options) {
             options.names
         ),
     );
+    lists::compare(report, options.names);
     report.note(LEAKS, format!("Each round {QUERIES} names that nobody has asked for, each with an address of its own. With \
          `--no-binder` nothing is bound before the daemon's next turn: what the binder is good for, not what a daemon \
          that hurries would reach."));

@@ -227,8 +227,8 @@ fn an_address_that_no_lookup_preceded_is_denied_where_the_policy_says_so() {
     assert_eq!(readings(host(LITERAL_DENY, &[]).destination()), both(Deny, LITERAL.0));
     assert_eq!(readings(host(LITERAL_AUDITED, &[]).destination()), (Deny, LITERAL, Allow, RuleId::DEFAULT));
     assert_eq!(readings(looked_up(LITERAL_DENY, NOW)), both(Allow, UNMATCHED));
-    // A lookup that is long ago is a lookup all the same.
-    assert_eq!(readings(looked_up(LITERAL_DENY, 1)), both(Allow, UNMATCHED));
+    // It counts no longer than what it could allow.
+    assert_eq!(readings(looked_up(LITERAL_DENY, NOW - 1)), both(Deny, LITERAL.0));
     let by_cidr = host(LITERAL_DENY, &[ALLOW]).in_cidr(DESTINATION, &[0], &[]);
     assert_eq!(readings(by_cidr.destination()), both(Allow, 0));
     assert_eq!(readings(host(LITERAL_DENY, &[]).decide(attempt("127.0.0.1"))), both(Allow, BUILTIN));
@@ -632,7 +632,7 @@ fn naive(default: Defaults, rules: &[Rule], world: &World) -> Decision {
     let matching: Vec<(u16, &Rule)> =
         (0..).zip(rules).filter(|(class, rule)| matches(*class, rule)).collect();
     let verdict_of = |deny| if deny { Deny } else { Allow };
-    let literal = default.literal_deny && learned().all(|known| known.expiry == 0);
+    let literal = default.literal_deny && learned().all(|known| known.expiry < NOW);
     let first = |found: Option<&(u16, &Rule)>, default_denies: bool, literal_denies: bool| match found {
         Some((class, rule)) => (verdict_of(rule.deny), RuleId(*class), rule.errno),
         None if builtin => (Allow, RuleId::BUILTIN, EPERM),

@@ -58,10 +58,7 @@ struct Reference {
 impl Reference {
     fn new(text: &PolicyText) -> Self {
         let policy = text.parse();
-        let narrowed =
-            |rule: &Rule| rule.shared_address() == SharedAddress::All || !rule.except_name_set().is_empty();
-        let believed = |rule: &&Rule| rule.action() == Action::Allow || narrowed(rule);
-        let hold = policy.rules().iter().filter(believed).map(Rule::spare).max().unwrap_or_default();
+        let hold = policy.longest_allowance();
         Self { policy: Arc::new(policy), hold }
     }
 
@@ -76,11 +73,6 @@ impl Reference {
             Some(if classified { path.to_owned() } else { format!("{around}/\u{1}a/\u{1}b/\u{1}c") });
         connection.resolver = address == RESOLVER;
         connection.sightings = seen.iter().map(|one| self.sighting(one, seen, late)).collect();
-        if late > 0 && seen.iter().any(|seen| seen.trusted) {
-            // A lookup that is long ago is a lookup all the same.
-            let over = Sighting { age: Duration::MAX, ..Sighting::new(name("over.invalid"), Vec::new()) };
-            connection.sightings.push(over);
-        }
         Outcome::from(self.policy.decide(&connection))
     }
 
