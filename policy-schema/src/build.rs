@@ -1,13 +1,13 @@
 //! From the text of a file to a [`Policy`], with every fault on the way.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use miette::NamedSource;
 
 use crate::build::place::Place;
-use crate::diagnostic::{Diagnostic, Location, Report, Severity};
+use crate::diagnostic::{Diagnostic, Location, Report, Severity, lines};
 use crate::document::{Document, HoldDocument, json_schema};
 use crate::policy::Policy;
 use crate::rule::Origin;
@@ -25,6 +25,11 @@ mod settings;
 const HOLD: Hold = Hold { deny: Duration::from_secs(3600), allow: Duration::from_secs(600) };
 /// The longest `hold`: a year. What is meant to last longer is a network, not a name.
 const MAX_HOLD: Duration = Duration::from_secs(365 * 86_400);
+/// What a file may hold; made once, since a machine may have many files and a test reads thousands.
+static SCHEMA: LazyLock<serde_json::Value> =
+    LazyLock::new(|| serde_json::from_str(&json_schema()).unwrap_or_default());
+/// The first character of a file.
+const START: Spot = Spot { line: 1, column: 1, length: 1 };
 /// A rule name that events use for the built-in allows.
 const RESERVED: &str = "builtin";
 
@@ -42,6 +47,8 @@ pub(crate) fn policy(source: &Source, lists: &dyn ReadList) -> Result<(Policy, V
 pub(crate) struct Builder<'a> {
     path: &'a Path,
     source: Arc<NamedSource<String>>,
+    /// Behind the last character.
+    end: Spot,
     lists: &'a dyn ReadList,
     diagnostics: Vec<Diagnostic>,
     /// The fields that were cut out for a fault of shape: what lacks them is not at fault for that.
@@ -75,17 +82,21 @@ impl<'a> Builder<'a> {
         // A byte order mark is no character of the file to any editor.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Arc::new(NamedSource::new(path.display().to_string(), text.to_owned()));
-        Self { path, source, lists, diagnostics: Vec::new(), cut: Vec::new() }
+        let end = lines(text).enumerate().last().map_or(START, |(index, (_, line))| Spot {
+            line: index + 1,
+            column: line.chars().count() + 1,
+            length: 1,
+        });
+        Self { path, source, end, lists, diagnostics: Vec::new(), cut: Vec::new() }
     }
 
     fn file(&mut self, text: &str) -> Option<Policy> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let start = Spot { line: 1, column: 1, length: 1 };
         let mut root = match Node::parse(text) {
             Ok(Some(root)) => root,
             Ok(None) => {
                 self.error_at(
-                    start,
+                    START,
                     "empty-file",
                     "the file is empty",
                     "start with `version: 1` and `rules:`",
@@ -103,8 +114,7 @@ impl<'a> Builder<'a> {
 
     /// The typed file: the whole of it, or what is left of it once its faults of shape are cut out.
     fn document(&mut self, text: &str, root: &mut Node) -> Option<Document> {
-        let schema: serde_json::Value = serde_json::from_str(&json_schema()).unwrap_or_default();
-        let (keep, faults) = shape::examine(&schema, root);
+        let (keep, faults) = shape::examine(&SCHEMA, root);
         if faults.is_empty() {
             return match Document::from_yaml(text) {
                 Ok(document) => Some(document),
@@ -119,7 +129,9 @@ impl<'a> Builder<'a> {
         for shape::Fault { code, message, hint, spot, field } in faults {
             let mut found =
                 Diagnostic::new(Severity::Error, code, message, self.location(spot)).length(spot.length);
-            found.hint = hint;
+            if let Some(hint) = hint {
+                found = found.hint(hint);
+            }
             self.cut.push(field.clone());
             self.diagnostics.push(found.field(field).source(&self.source));
         }
@@ -242,7 +254,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn location(&self, Spot { line, column, length: _ }: Spot) -> Location {
+    fn location(&self, spot: Spot) -> Location {
+        // Both readers believe in a line break at the end of the file.
+        let Spot { line, column, length: _ } = if spot.line > self.end.line { self.end } else { spot };
         Location { file: self.path.to_path_buf(), line, column }
     }
 }
