@@ -114,14 +114,22 @@ struct Exec {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = CHECK_HELP)]
 struct Check {
     /// Policy files and directories.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// How findings are printed.
     #[arg(long, default_value = "text")]
-    format: OutputFormat,
+    format: FindingsFormat,
 }
+
+const CHECK_HELP: &str = "\
+JSON is one object: `rules`, how many there are, null if there are errors; and `diagnostics`, a list of objects with \
+`severity` (error, warning), `code`, `message`, `file`, `line`, `column`, and where they apply `field` and `hint`. Lines \
+and columns count from 1, columns in characters. `github` prints annotations for the log of a GitHub workflow.
+
+Exit status: 0 no errors; 2 errors, or wrong usage.";
 
 #[derive(Args, Debug)]
 struct Status {
@@ -158,6 +166,13 @@ enum OutputFormat {
     Json,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FindingsFormat {
+    Github,
+    Json,
+    Text,
+}
+
 /// Does what the command line says.
 ///
 /// # Errors
@@ -166,7 +181,7 @@ pub fn main(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Subcommands::Run(run) => block_on(start_daemon(run))?,
         Subcommands::Exec(exec) => block_on(confine(exec))?,
-        Subcommands::Check(Check { paths, format }) => Ok(check(&paths, format)),
+        Subcommands::Check(Check { paths, format }) => Ok(show::check(load::check(&paths), format)),
         Subcommands::Status(status) => block_on(show_status(status))?,
         Subcommands::Confirm(Instance { instance }) => block_on(confirm(instance))?,
         Subcommands::Detach(Instance { instance }) => block_on(detach(instance))?,
@@ -216,13 +231,6 @@ async fn confine(exec: Exec) -> Result<ExitCode, Failure> {
         Ok::<i32, Failure>(exec::run(options, loaded, confined, sinks(&specs)?).await?)
     };
     result.await.map(exit).map_err(Failure::of_exec)
-}
-
-fn check(paths: &[PathBuf], format: OutputFormat) -> ExitCode {
-    match format {
-        OutputFormat::Text => show::check_text(load::load(paths, None)),
-        OutputFormat::Json => show::check_json(load::load(paths, None)),
-    }
 }
 
 async fn show_status(status: Status) -> Result<ExitCode, Failure> {

@@ -3,25 +3,26 @@
 use crate::name::Name;
 use enforcer_common::{
     Address, CgroupSubjects, CidrEntry, Vector,
-    image::{ClassVector, ImageBuilder, ImageError, Protocol},
-    name::Form,
+    image::{self, ClassVector, ImageBuilder, ImageError, Protocol},
 };
 use policy_schema::{Action, Mode, OnError, PolicySet, Rule, SharedAddress};
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 mod cidrs;
 mod judge;
+mod names;
 mod users;
 
 pub use cidrs::Prefix;
 pub use judge::Contribution;
 
 /// A policy, ready for the kernel and for judging sightings.
+#[derive(Clone)]
 pub struct Compiled {
     /// Number of the policy.
     pub version: u64,
-    /// What was compiled.
-    pub policy: Arc<PolicySet>,
+    /// What was compiled, without the names: the image has them.
+    pub policy: PolicySet,
     /// The policy image.
     pub image: Vec<Vector>,
     /// Policy prefixes, each with its ancestors folded in.
@@ -42,24 +43,24 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// The number that a policy is compiled with.
+    pub const FIRST: u64 = 1;
+
     /// Compiles a policy. `random` keys the name hash, `user_id` finds users by name.
     ///
     /// # Errors
     /// [`ImageError`].
     pub fn new(
-        version: u64,
-        policy: Arc<PolicySet>,
+        policy: PolicySet,
         random: [u64; 8],
         user_id: impl Fn(&str) -> Option<u32>,
     ) -> Result<Self, ImageError> {
-        let classes = policy.rules().len() as u16;
-        let mut image = ImageBuilder::new(version, classes, random);
+        let mut image = names::image(&policy, random)?;
         let mut deny = Vector::EMPTY;
         let mut holds: BTreeMap<u64, Vector> = BTreeMap::new();
         let mut globs = Vec::new();
         for (class, rule) in numbered(&policy) {
             mark(&mut image, class, rule);
-            name(&mut image, class, rule)?;
             if rule.action() == Action::Deny {
                 deny.insert(class);
             }
@@ -80,7 +81,7 @@ impl Compiled {
         let (users, unknown_users) = users::by_id(&policy, user_id);
         let all_sightings = policy.rules().iter().any(|rule| rule.shared_address() == SharedAddress::All);
         Ok(Self {
-            version,
+            version: Self::FIRST,
             image: image.build()?,
             cidrs: cidrs::fold(&policy),
             users,
@@ -90,8 +91,16 @@ impl Compiled {
             hold_allow,
             globs,
             binds_everything: all_sightings || literal_deny,
-            policy,
+            policy: policy.without_names(),
         })
+    }
+
+    /// The same policy with another number.
+    #[must_use]
+    pub fn numbered(mut self, version: u64) -> Self {
+        self.version = version;
+        image::renumber(&mut self.image, version);
+        self
     }
 
     /// Whether internal errors of the kernel programs refuse.
@@ -173,23 +182,6 @@ fn mark(image: &mut ImageBuilder, class: u16, rule: &Rule) {
             image.port(class, protocol, range.first..=range.last);
         }
     }
-}
-
-fn name(image: &mut ImageBuilder, class: u16, rule: &Rule) -> Result<(), ImageError> {
-    let names = rule.names().map(|name| (name, false)).chain(rule.except_names().map(|name| (name, true)));
-    for (reference, except) in names {
-        let spelled = Name::from_policy(reference.name);
-        let mut add = |form| image.name(spelled.as_bytes(), form, class, except);
-        match reference.form {
-            policy_schema::Form::Exact => add(Form::Exact)?,
-            policy_schema::Form::Below => add(Form::Below)?,
-            policy_schema::Form::Both => {
-                add(Form::Exact)?;
-                add(Form::Below)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn has_cgroups(rule: &Rule) -> bool {

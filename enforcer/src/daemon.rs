@@ -2,12 +2,12 @@
 
 use crate::{
     cgroups::Births,
+    compile::Compiled,
     control::{Listener, Request},
     resolvers,
     session::{Session, SessionError},
     watch::{self, Watch, WatchError},
 };
-use policy_schema::PolicySet;
 use std::{
     os::fd::OwnedFd,
     sync::Arc,
@@ -55,7 +55,7 @@ pub enum DaemonError {
 struct Trial {
     until: Instant,
     /// What was in force before; `None` = nothing.
-    before: Option<Arc<PolicySet>>,
+    before: Option<Arc<Compiled>>,
 }
 
 /// Runs until asked to end. `ready` is called when everything is watched; `say` is for people.

@@ -11,15 +11,13 @@ use crate::{
     dns,
     kernel::{Kernel, KernelError, Place, Ring},
     names::NameTable,
-    process, report,
+    report,
 };
 use enforcer_common::{
-    Address, FRESH_ENTRIES, Vector,
+    Address, Binding, FRESH_ENTRIES, Vector,
     control::{Control, Counter},
     event::ConnectEvent,
-    image::ImageError,
 };
-use policy_schema::PolicySet;
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
@@ -41,15 +39,9 @@ pub enum EngineError {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The policy does not fit the image.
-    #[error(transparent)]
-    Image(#[from] ImageError),
     /// The cgroup tree cannot be read.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-    /// No randomness.
-    #[error("the system gives no random numbers: {0}")]
-    Random(std::io::Error),
 }
 
 /// Everything that runs while a policy is in force.
@@ -67,6 +59,8 @@ pub struct Engine {
     clock: clock::Offset,
     /// Addresses that answers of this epoch named and that say something.
     pending: usize,
+    /// Some binding of this epoch waits for user space.
+    late: bool,
     /// When bindings end or change by the passing of time.
     due: Option<u64>,
     /// Denied names that were answered with an address that no name rule reaches, not told yet and told.
@@ -96,7 +90,7 @@ impl Engine {
     pub fn start(
         mut kernel: Kernel,
         place: &Place,
-        policy: Arc<PolicySet>,
+        policy: Arc<Compiled>,
         resolvers: Vec<Address>,
     ) -> Result<Self, EngineError> {
         let (events, answers) = (kernel.take_events()?, kernel.take_answers()?);
@@ -112,6 +106,7 @@ impl Engine {
             cgroups: Tree::scan(&place.root)?,
             clock: clock::Offset::now(),
             pending: 0,
+            late: false,
             due: None,
             protected: protected::Protected::default(),
             counts: Counts::default(),
@@ -125,14 +120,14 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`]; the old policy stays in force.
-    pub fn reload(
-        &mut self,
-        policy: Arc<PolicySet>,
-        resolvers: Vec<Address>,
-    ) -> Result<Changes, EngineError> {
+    pub fn reload(&mut self, policy: Arc<Compiled>, resolvers: Vec<Address>) -> Result<Changes, EngineError> {
         let old = self.policies.get(&self.version).cloned();
         let version = self.version + 1;
-        let compiled = Arc::new(Compiled::new(version, policy, random()?, process::user_id)?);
+        let compiled = if policy.version == version {
+            policy
+        } else {
+            Arc::new(Arc::unwrap_or_clone(policy).numbered(version))
+        };
         self.cgroups.rescan()?;
         let cgroups = if compiled.has_cgroup_subjects() {
             self.cgroups.iter().map(|(id, path)| (id, compiled.cgroup(path))).collect()
@@ -155,7 +150,7 @@ impl Engine {
             }
             return Err(error);
         }
-        let changes = Changes::between(old.as_ref().map(|old| &*old.policy), &compiled);
+        let changes = Changes::between(old.as_ref().map(|old| &old.policy), &compiled);
         self.policies.insert(version, compiled);
         while self.policies.len() > POLICIES_KEPT {
             self.policies.pop_first();
@@ -182,7 +177,10 @@ impl Engine {
         self.kernel.fence()?;
         match old {
             Some(old) => {
-                self.take_over(old)?;
+                let bound = self.fresh(old.version, self.epoch)?;
+                // This epoch goes on: let those end who are still binding in it.
+                self.kernel.fence()?;
+                self.take_over(old, &bound);
                 *before = Some(self.names.clone());
                 let translation = changes::translation(&old.policy, &new.policy);
                 self.names.rejudge(new, |vector| changes::translate(&translation, vector));
@@ -204,6 +202,8 @@ impl Engine {
         self.kernel.fence()?;
         self.kernel.control(Control::Slots, slot_bit(self.version))?;
         self.kernel.fence()?;
+        // What was answered during the reload may be bound without what only user space knows.
+        self.late = true;
         self.due = self.next_change();
         let joined = joined(&self.resolvers, &resolvers);
         self.resolvers = resolvers;
@@ -226,7 +226,8 @@ impl Engine {
     /// What the kernel refused.
     pub fn read_answers(&mut self) -> Result<(), EngineError> {
         let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
-        if self.drain_answers(&policy) || self.pending > FRESH_ENTRIES / 4 {
+        self.drain_answers(&policy);
+        if self.late || self.pending > FRESH_ENTRIES / 4 {
             self.turn()?;
         }
         Ok(())
@@ -239,13 +240,13 @@ impl Engine {
     pub fn tick(&mut self) -> Result<(), EngineError> {
         self.clock = clock::Offset::now();
         let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
-        let late = self.drain_answers(&policy);
+        self.drain_answers(&policy);
         let now = clock::boot();
         let over = self.due.is_some_and(|due| due <= now);
         if over {
             self.names.expire(&policy, now);
         }
-        if late || over || self.pending > 0 {
+        if self.late || over || self.pending > 0 {
             self.turn()?;
         }
         if policy.has_cgroup_subjects() { self.classify(&policy) } else { Ok(()) }
@@ -261,7 +262,8 @@ impl Engine {
         self.kernel.control(Control::Epoch, ended + 1)?;
         self.epoch = ended + 1;
         self.kernel.fence()?;
-        self.take_over(&policy)?;
+        let bound = self.fresh(self.version, ended)?;
+        self.take_over(&policy, &bound);
         let truth = self.names.truth(&policy, clock::boot());
         self.kernel.set_truth(self.version, &truth)?;
         self.kernel.clear_fresh(self.version, ended)?;
@@ -275,22 +277,25 @@ impl Engine {
         self.names.next_change(self.policies.get(&self.version)?, clock::boot())
     }
 
-    /// Brings the name table up to date with everything that was bound before the last fence.
-    fn take_over(&mut self, policy: &Compiled) -> Result<(), EngineError> {
+    /// Brings the name table up to date with `bound`: the fresh bindings of programs that have ended, and with that handed
+    /// their answers over. A binding that no answer explains has lost its record.
+    fn take_over(&mut self, policy: &Compiled, bound: &[(Address, Binding)]) {
+        // What is answered meanwhile is bound in the epoch that has begun, and waits for the next turn.
+        (self.pending, self.late) = (0, false);
         self.drain_answers(policy);
-        self.pending = 0;
-        let now = clock::boot();
-        for epoch in [self.epoch, self.epoch.wrapping_sub(1)] {
-            let fresh = self.kernel.fresh(policy.version, epoch)?;
-            self.counts.nameless += self.names.adopt(&fresh, policy, now) as u64;
-        }
-        Ok(())
+        self.counts.nameless += self.names.adopt(bound, policy, clock::boot()) as u64;
     }
 
-    /// Records every answer that is there; returns whether some binding waits for user space.
-    fn drain_answers(&mut self, policy: &Compiled) -> bool {
-        let Self { answers, names, counts, pending, protected, resolvers, .. } = self;
-        let mut late = false;
+    /// The fresh bindings of an epoch and the one before.
+    fn fresh(&self, version: u64, epoch: u64) -> Result<Vec<(Address, Binding)>, EngineError> {
+        let mut bound = self.kernel.fresh(version, epoch)?;
+        bound.extend(self.kernel.fresh(version, epoch.wrapping_sub(1))?);
+        Ok(bound)
+    }
+
+    /// Records every answer that is there.
+    fn drain_answers(&mut self, policy: &Compiled) {
+        let Self { answers, names, counts, pending, late, protected, resolvers, .. } = self;
         answers.drain(|record| {
             let answer = match dns::decode(record) {
                 Ok(answer) => answer,
@@ -303,12 +308,11 @@ impl Engine {
             let recorded = names.record(&answer, policy);
             protected.look(&answer, policy, resolvers);
             counts.late_binds += u64::from(recorded.late);
-            late |= recorded.late;
+            *late |= recorded.late;
             if recorded.matters {
                 *pending += answer.addresses.len();
             }
         });
-        late
     }
 
     /// Classifies cgroups that appeared since the last look.
@@ -400,15 +404,4 @@ fn joined(one: &[Address], two: &[Address]) -> Vec<Address> {
 
 fn slot_bit(version: u64) -> u64 {
     1 << (version & 1)
-}
-
-fn random() -> Result<[u64; 8], EngineError> {
-    let mut words = [0_u64; 8];
-    for word in &mut words {
-        let mut bytes = [0; 8];
-        let read = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
-        read.map_err(|error| EngineError::Random(error.into()))?;
-        *word = u64::from_ne_bytes(bytes);
-    }
-    Ok(words)
 }

@@ -1,5 +1,7 @@
 //! Policies from files.
 
+use crate::{compile::Compiled, process};
+use enforcer_common::image::ImageError;
 use policy_schema::{Diagnostic, ListFile, Mode, Policy, PolicySet, ReadList, Report, Source};
 use std::{
     cell::RefCell,
@@ -7,8 +9,11 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     path::{Path, PathBuf},
+    slice,
     time::SystemTime,
 };
+
+mod mapped;
 
 /// Why no policy could be made of the files.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +32,12 @@ pub enum LoadError {
     /// The files say something wrong.
     #[error("{0}")]
     Policy(Report),
+    /// The policy is too large.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// No randomness for the key of the name hash.
+    #[error("the system gives no random numbers: {0}")]
+    Random(io::Error),
 }
 
 impl LoadError {
@@ -36,17 +47,33 @@ impl LoadError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; examples are in `examples/policies/`".to_owned())
             }
-            Self::Read { .. } | Self::Policy(_) => None,
+            Self::Image(_) => Some("let rules share their lists whole, or merge rules".to_owned()),
+            Self::Read { .. } | Self::Policy(_) | Self::Random(_) => None,
             Self::Empty(_) => Some("policy files end in `.yaml` or `.yml`".to_owned()),
         }
     }
 
-    /// The findings, if the files could be read.
+    /// The findings; none if a path alone is wrong.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Policy(report) => report.diagnostics(),
-            Self::Read { .. } | Self::Empty(_) => &[],
+            Self::Read { .. } | Self::Empty(_) | Self::Image(_) | Self::Random(_) => &[],
         }
+    }
+
+    /// The same as findings: a path that is wrong is one more.
+    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
+        let (help, message) = (self.help(), self.to_string());
+        let (path, code) = match self {
+            Self::Policy(report) => return report.into_diagnostics(),
+            Self::Read { path, .. } => (path, "unreadable-file"),
+            Self::Empty(path) => (path, "no-policy-file"),
+            // It is about all files together.
+            Self::Image(_) | Self::Random(_) => (PathBuf::from("."), "not-compiled"),
+        };
+        let mut found = Diagnostic::of_file(path, code, message);
+        found.hint = help;
+        vec![found]
     }
 }
 
@@ -68,31 +95,66 @@ pub struct Loaded {
 /// Loads policy files, and directories of policy files. `mode` overrides what the files say.
 ///
 /// # Errors
-/// [`LoadError`]: with every finding of every file, not only the first.
+/// [`LoadError::Policy`]: with every finding of every path, not only the first, and the warnings too.
 pub fn load(paths: &[PathBuf], mode: Option<Mode>) -> Result<Loaded, LoadError> {
     let began = SystemTime::now();
     let lists = Lists::default();
-    let (mut policies, mut warnings, mut findings) = (Vec::new(), Vec::new(), Vec::new());
-    for path in files(paths)? {
-        let text =
-            fs::read_to_string(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
-        (&path, &text).hash(&mut *lists.hasher.borrow_mut());
-        match Policy::parse(&Source { path, text }, &lists) {
-            Ok((policy, doubts)) => {
-                policies.push(policy);
-                warnings.extend(doubts);
+    let (mut policies, mut warnings, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for path in paths {
+        let files = files(slice::from_ref(path)).unwrap_or_else(|error| {
+            errors.extend(error.into_diagnostics());
+            Vec::new()
+        });
+        for path in files {
+            match policy(path, &lists) {
+                Ok((policy, doubts)) => {
+                    policies.push(policy);
+                    warnings.extend(doubts);
+                }
+                Err(error) => errors.extend(error.into_diagnostics()),
             }
-            Err(report) => findings.extend(report.into_diagnostics()),
         }
     }
-    if !findings.is_empty() {
-        return Err(LoadError::Policy(Report::from(findings)));
+    match PolicySet::new(policies, mode) {
+        Ok((policy, doubts)) if errors.is_empty() => {
+            warnings.extend(doubts);
+            let mut all = paths.to_vec();
+            all.extend(lists.read.into_inner());
+            let fingerprint = lists.hasher.into_inner().finish();
+            Ok(Loaded { policy, warnings, paths: all, fingerprint, began })
+        }
+        // What is doubtful about some of the files need not be about all of them.
+        joined => {
+            errors.extend(warnings);
+            errors.extend(joined.err().into_iter().flat_map(Report::into_diagnostics));
+            Err(LoadError::Policy(Report::from(errors)))
+        }
     }
-    let (policy, doubts) = PolicySet::new(policies, mode).map_err(LoadError::Policy)?;
-    warnings.extend(doubts);
-    let mut all = paths.to_vec();
-    all.extend(lists.read.into_inner());
-    Ok(Loaded { policy, warnings, paths: all, fingerprint: lists.hasher.into_inner().finish(), began })
+}
+
+/// Loads policies, and compiles them to see whether they fit.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn check(paths: &[PathBuf]) -> Result<Loaded, LoadError> {
+    let mut loaded = load(paths, None)?;
+    loaded.policy = compile(loaded.policy)?.policy;
+    Ok(loaded)
+}
+
+/// Compiles a policy for this machine: with its users, and a new key.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn compile(policy: PolicySet) -> Result<Compiled, LoadError> {
+    let mut random = [0_u64; 8];
+    for word in &mut random {
+        let mut bytes = [0; 8];
+        let read = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+        read.map_err(|error| LoadError::Random(error.into()))?;
+        *word = u64::from_ne_bytes(bytes);
+    }
+    Ok(Compiled::new(policy, random, process::user_id)?)
 }
 
 /// The policy files that the paths stand for: a directory stands for its `.yaml` and `.yml` files, sorted. Hidden entries
@@ -121,11 +183,19 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
     Ok(files)
 }
 
+fn policy(path: PathBuf, lists: &Lists) -> Result<(Policy, Vec<Diagnostic>), LoadError> {
+    let bytes = fs::read(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
+    (&path, &bytes).hash(&mut *lists.hasher.borrow_mut());
+    let source = Source::from_bytes(path, bytes).map_err(LoadError::Policy)?;
+    Policy::parse(&source, lists).map_err(LoadError::Policy)
+}
+
 fn is_policy(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     !hidden
         && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
-        && path.is_file()
+        // What cannot be looked at, such as a link to nothing, is told when it is read.
+        && fs::metadata(path).map_or(true, |metadata| metadata.is_file())
 }
 
 /// Reads name lists, and remembers which and what.
@@ -149,9 +219,9 @@ impl ReadList for Lists {
         }
         let mut files = Vec::new();
         for path in paths {
-            let bytes = fs::read(&path)?;
-            (&path, &bytes).hash(&mut *self.hasher.borrow_mut());
-            files.push(ListFile { bytes: Box::new(bytes), path });
+            let bytes = mapped::read(&path)?;
+            (&path, (*bytes).as_ref()).hash(&mut *self.hasher.borrow_mut());
+            files.push(ListFile { bytes, path });
         }
         Ok(files)
     }

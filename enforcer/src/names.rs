@@ -70,7 +70,7 @@ impl NameTable {
         }
         let matters = !said.any.is_empty() || !said.except.is_empty() || policy.binds_everything();
         let unread = (answer.unparsed_by_kernel || answer.beyond_binder) && matters;
-        Recorded { late: (unread || !said.late.is_empty()) && !answer.addresses.is_empty(), matters }
+        Recorded { late: (unread || said.late) && !answer.addresses.is_empty(), matters }
     }
 
     /// Judges every sighting anew, by another policy. Nameless bindings mean something only to the policy they were made
@@ -80,9 +80,11 @@ impl NameTable {
             sighting.said = policy.judge(&sighting.chain, sighting.trusted);
         }
         for binding in self.nameless.values_mut() {
-            // What is not known is not claimed: `all` falls back to what `any` says.
+            // Doubt only makes stricter: a name that is not known spares no deny, and lets nothing through.
             let any = translate(&binding.any);
-            *binding = Binding { any, all: any, except: translate(&binding.except), expiry: binding.expiry };
+            let mut all = any;
+            all.union(&policy.deny);
+            *binding = Binding { any, all, except: translate(&binding.except), expiry: binding.expiry };
         }
     }
 
@@ -90,8 +92,12 @@ impl NameTable {
     pub fn adopt(&mut self, fresh: &[(Address, Binding)], policy: &Compiled, now: u64) -> usize {
         let mut adopted = 0;
         for (address, binding) in fresh {
-            let known = self.sighted(address, policy, now);
-            if binding.any.without(&known.any).is_empty() {
+            let mut explained = self.sighted(address, policy, now).any;
+            // Some of it is taken back by an exception that the binder does not see.
+            for sighting in self.addresses.get(address).map_or(&[][..], Vec::as_slice) {
+                explained.union(&sighting.said.bound);
+            }
+            if binding.any.without(&explained).is_empty() {
                 continue;
             }
             adopted += 1;
@@ -184,7 +190,7 @@ impl NameTable {
             if sighting.trusted {
                 binding.expiry = binding.expiry.max(end(sighting, policy.hold_allow));
             }
-            let Contribution { any, all, except, late: _ } = &sighting.said;
+            let Contribution { any, all, except, bound: _, late: _ } = &sighting.said;
             let over = Vector::FULL.without(&live);
             let keep = |vector: &Vector| vector.without(&over);
             let mut any = keep(any);

@@ -3,6 +3,7 @@
 use crate::{
     canary,
     cgroups::{self, Births, CgroupError},
+    compile::Compiled,
     engine::{Changes, Engine, EngineError},
     kernel::{Backend, Kernel, KernelError, Place, Scope},
     load::{self, LoadError, Loaded},
@@ -91,7 +92,7 @@ impl Session {
     /// [`SessionError`]; nothing stays attached.
     pub fn start(options: Options, loaded: Loaded, sinks: Vec<Sink>) -> Result<Self, SessionError> {
         let Loaded { policy, warnings: _, paths, fingerprint, began } = loaded;
-        let policy = Arc::new(policy);
+        let policy = Arc::new(load::compile(policy)?);
         let place = place(&options)?;
         let (engine, lsm_refused) = start_engine(&options, &place, &policy)?;
         let mut session = Self {
@@ -128,7 +129,7 @@ impl Session {
             if fingerprint == self.fingerprint {
                 return Ok(None);
             }
-            let changes = self.put_in_force(Arc::new(policy))?;
+            let changes = self.put_in_force(Arc::new(load::compile(policy)?))?;
             self.fingerprint = fingerprint;
             Ok(Some((changes, warnings)))
         });
@@ -144,10 +145,10 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`]; the policy in force stays.
-    pub fn put_in_force(&mut self, policy: Arc<PolicySet>) -> Result<Changes, SessionError> {
+    pub fn put_in_force(&mut self, policy: Arc<Compiled>) -> Result<Changes, SessionError> {
         // Whatever the files say, it is not this unless the caller knows better.
         self.fingerprint = 0;
-        let resolvers = trusted(&policy);
+        let resolvers = trusted(&policy.policy);
         let changes = self.engine.reload(policy, resolvers)?;
         let Changes { version, added, removed, changed } = changes.clone();
         self.emit(&Event::PolicyReloaded { time: SystemTime::now(), version, added, removed, changed });
@@ -161,10 +162,9 @@ impl Session {
     /// # Errors
     /// What the kernel refused.
     pub fn follow_resolvers(&mut self) -> Result<(), SessionError> {
-        let Some(policy) = self.engine.policy().map(|policy| Arc::clone(&policy.policy)) else {
-            return Ok(());
-        };
-        Ok(self.engine.set_resolvers(trusted(&policy))?)
+        let Some(policy) = self.engine.policy() else { return Ok(()) };
+        let resolvers = trusted(&policy.policy);
+        Ok(self.engine.set_resolvers(resolvers)?)
     }
 
     /// Sends a canary, and tells if the state has changed.
@@ -257,8 +257,8 @@ impl Session {
     }
 
     /// The policy in force.
-    pub fn policy(&self) -> Option<Arc<PolicySet>> {
-        self.engine.policy().map(|policy| Arc::clone(&policy.policy))
+    pub fn policy(&self) -> Option<Arc<Compiled>> {
+        self.engine.policy().cloned()
     }
 
     /// A watch for new cgroups, if some rule has cgroups among its subjects.
@@ -347,11 +347,11 @@ impl Session {
 fn start_engine(
     options: &Options,
     place: &Place,
-    policy: &Arc<PolicySet>,
+    policy: &Arc<Compiled>,
 ) -> Result<(Engine, Option<String>), SessionError> {
     let start = |backend| -> Result<Engine, SessionError> {
         let kernel = Kernel::load(backend, place.clone())?;
-        Ok(Engine::start(kernel, place, Arc::clone(policy), trusted(policy))?)
+        Ok(Engine::start(kernel, place, Arc::clone(policy), trusted(&policy.policy))?)
     };
     if let Some(backend) = options.backend {
         return Ok((start(backend)?, None));

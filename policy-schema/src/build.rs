@@ -163,7 +163,8 @@ impl<'a> Builder<'a> {
         let settings = settings::Keys { default, on_error, inbound, literal_addresses, dns, sockets };
         let settings = self.settings(settings, &place);
         let rules = self.rules(rules, &shared, &place.key("rules"));
-        if rules.is_empty() && settings.default.is_none() && settings.literal_addresses.is_none() {
+        let empty = rules.is_empty() && !self.cut_inside("rules");
+        if empty && settings.default.is_none() && settings.literal_addresses.is_none() {
             let hint = "add a rule, or set `default`";
             self.warning(&place.key("rules"), "empty-policy", "the policy says nothing", hint);
         }
@@ -221,11 +222,14 @@ impl<'a> Builder<'a> {
 
     /// An error about something that holds nothing, unless its content was at fault.
     fn empty(&mut self, place: &Place<'_>, message: &str, hint: &str) {
-        let inside =
-            |cut: &String| cut.strip_prefix(place.field()).is_some_and(|rest| rest.starts_with(['.', '[']));
-        if !self.cut.iter().any(inside) {
+        if !self.cut_inside(place.field()) {
             self.error(place, "empty-match", message, hint);
         }
+    }
+
+    /// Whether something below a field was at fault, and is not there for that.
+    fn cut_inside(&self, field: &str) -> bool {
+        self.cut.iter().any(|cut| cut.strip_prefix(field).is_some_and(|rest| rest.starts_with(['.', '['])))
     }
 
     fn warning(

@@ -48,6 +48,11 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// An error about a file as a whole, such as one that cannot be read.
+    pub fn of_file(file: PathBuf, code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, code, message, Location { file, line: 1, column: 1 })
+    }
+
     pub(crate) fn new(
         severity: Severity,
         code: &'static str,

@@ -153,6 +153,17 @@ impl DomainPattern {
         }
     }
 
+    /// The pattern that matches what is below, too.
+    pub(crate) fn with_below(self) -> Self {
+        match self {
+            Self::Exact(name) => Self::Both(name),
+            Self::Glob(NameGlob { form: Form::Exact, text }) => {
+                Self::Glob(NameGlob { form: Form::Both, text })
+            }
+            broad @ (Self::Below(_) | Self::Both(_) | Self::Glob(_)) => broad,
+        }
+    }
+
     pub(crate) fn breadth(&self) -> Breadth {
         let below = match self {
             Self::Exact(_) => return Breadth::Narrow,
@@ -163,7 +174,7 @@ impl DomainPattern {
                 after.split_once('.').map_or("", |(_, rest)| rest)
             }
         };
-        suffix_breadth(below)
+        suffix_breadth(below.as_bytes())
     }
 
     fn rank(&self) -> (usize, u8, usize) {
@@ -239,11 +250,12 @@ pub(crate) fn parent(name: &str) -> Option<&str> {
     name.split_once('.').map(|(_, rest)| rest)
 }
 
-fn suffix_breadth(name: &str) -> Breadth {
+/// How much `*.name` covers.
+pub(crate) fn suffix_breadth(name: &[u8]) -> Breadth {
     if name.is_empty() {
         return Breadth::PublicSuffix;
     }
-    let Some(suffix) = psl::suffix(name.as_bytes()) else { return Breadth::Narrow };
+    let Some(suffix) = psl::suffix(name) else { return Breadth::Narrow };
     // An unknown top-level name is somebody's own, such as `internal` or `lan`.
     if suffix.as_bytes().len() != name.len() || !suffix.is_known() {
         return Breadth::Narrow;

@@ -139,6 +139,17 @@ impl PolicySet {
         self.rules.iter().enumerate().filter_map(|(index, rule)| Some((ClassId::new(index)?, rule)))
     }
 
+    /// The set without its names; globs, digests and all else stay. For whoever has compiled them and wants their memory
+    /// back: [`PolicySet::decide`] no longer means what the files say.
+    #[must_use]
+    pub fn without_names(mut self) -> Self {
+        for rule in &mut self.rules {
+            rule.to.names.forget();
+            rule.to.except_names.forget();
+        }
+        self
+    }
+
     /// The rule of a class.
     pub fn rule(&self, class: ClassId) -> Option<&Rule> {
         self.rules.get(class.index())

@@ -68,7 +68,8 @@ impl<'a> Examiner<'a> {
                     return self.wrong_type(&alternatives, node, field);
                 }
                 let message = format!("`{text}` is not a value of `{}`", last_key(field));
-                let hint = suggestion(text, &known).unwrap_or_else(|| one_of(&alternatives, &known));
+                let hint =
+                    nearest(text, &known).map(did_you_mean).unwrap_or_else(|| one_of(&alternatives, &known));
                 self.fault("unknown-value", message, Some(hint), spot, field)
             }
             Value::Boolean(_) if alternatives.iter().any(|schema| is_type(schema, "boolean")) => true,
@@ -80,6 +81,8 @@ impl<'a> Examiner<'a> {
     fn map(&mut self, schema: &'a Schema, entries: &mut Vec<(Node, Node)>, spot: Spot, field: &str) -> bool {
         let properties = schema.get("properties").and_then(Schema::as_object);
         let known: Vec<&str> = properties.iter().flat_map(|map| map.keys().map(String::as_str)).collect();
+        let written: Vec<String> =
+            entries.iter().filter_map(|(key, _)| key.text().map(str::to_owned)).collect();
         let mut seen: Vec<(String, Spot)> = Vec::new();
         entries.retain_mut(|(key, value)| {
             let Some(name) = key.text().map(str::to_owned) else {
@@ -95,11 +98,17 @@ impl<'a> Examiner<'a> {
             seen.push((name.clone(), key.spot));
             let Some(schema) = properties.and_then(|map| map.get(&name)) else {
                 let message = format!("unknown key `{name}`");
-                let hint = self
-                    .below(properties, &name)
-                    .or_else(|| suggestion(&name, &known))
-                    .unwrap_or_else(|| list_keys(&known));
-                return self.fault("unknown-key", message, Some(hint), key.spot, &field);
+                let below = self.below(properties, &name);
+                let meant = if below.is_none() { nearest(&name, &known) } else { None };
+                let hint = below.or_else(|| meant.map(did_you_mean)).unwrap_or_else(|| list_keys(&known));
+                self.fault("unknown-key", message, Some(hint), key.spot, &field);
+                // It is read as what was probably meant, so that nothing seems to be missing for it.
+                let meant = meant.filter(|meant| !written.iter().any(|other| other == meant));
+                let schema = meant.and_then(|meant| properties?.get(meant));
+                let (Some(meant), Some(schema)) = (meant, schema) else { return false };
+                key.value = Value::Text(meant.to_owned());
+                seen.push((meant.to_owned(), key.spot));
+                return self.value(schema, value, &field);
             };
             self.value(schema, value, &field)
         });
@@ -270,13 +279,17 @@ fn list_keys(known: &[&str]) -> String {
     format!("the keys here are {}", keys.join(", "))
 }
 
+fn did_you_mean(word: &str) -> String {
+    format!("did you mean `{word}`?")
+}
+
 /// The known word that was probably meant.
-fn suggestion(word: &str, known: &[&str]) -> Option<String> {
+fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
     let allowed = (word.chars().count() / 3).clamp(1, 3);
     let distances = known.iter().map(|other| (distance(&plain(word), &plain(other)), *other));
     let (_, nearest) = distances.filter(|(distance, _)| *distance <= allowed).min()?;
-    Some(format!("did you mean `{nearest}`?"))
+    Some(nearest)
 }
 
 /// How many characters have to be inserted, removed, replaced or swapped with their neighbour.

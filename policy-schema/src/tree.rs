@@ -61,7 +61,7 @@ impl Node {
         }
         let mut builder = Builder::default();
         for event in Parser::new_from_str(text) {
-            let (event, span) = event.map_err(|error| syntax(&error))?;
+            let (event, span) = event.map_err(|error| syntax(&error, text))?;
             builder.take(event, span)?;
         }
         Ok(builder.root)
@@ -214,10 +214,18 @@ fn unprintable(text: &str) -> Option<TreeError> {
     })
 }
 
-fn syntax(error: &ScanError) -> TreeError {
+fn syntax(error: &ScanError, text: &str) -> TreeError {
     let spot = spot(Span::empty(*error.marker()));
     if error.info().contains("anchor") {
         return no_alias(spot);
+    }
+    if let Some(spot) = tab(text, spot.line) {
+        return TreeError {
+            code: "syntax",
+            message: "not valid YAML: a tab indents the line".to_owned(),
+            hint: "indent with blanks",
+            spot,
+        };
     }
     TreeError {
         code: "syntax",
@@ -225,6 +233,16 @@ fn syntax(error: &ScanError) -> TreeError {
         hint: "check indentation, quotes and brackets",
         spot,
     }
+}
+
+/// The tab in the indentation of a line, or of the next, which a scanner takes for more of the value before it.
+fn tab(text: &str, line: usize) -> Option<Spot> {
+    let mut near = lines(text).map(|(_, content)| content).zip(1..).skip(line.saturating_sub(1)).take(2);
+    near.find_map(|(content, line)| {
+        let rest = content.trim_start_matches(' ');
+        let indents = rest.starts_with('\t') && !rest.trim().is_empty();
+        indents.then_some(Spot { line, column: content.len() - rest.len() + 1, length: 1 })
+    })
 }
 
 fn no_alias(spot: Spot) -> TreeError {

@@ -39,6 +39,17 @@ impl Cgroup {
         Self::create(self.path.join(name))
     }
 
+    /// The one at a path below this one, such as `/ci/job`, made with what is missing on the way. It goes with this one.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the kernel from making the directories.
+    pub fn descendant(&self, path: &str) -> Result<PathBuf> {
+        let path = self.path.join(path.trim_start_matches('/'));
+        fs::create_dir_all(&path).map_err(HarnessError::file("create the cgroup", &path))?;
+        Ok(path)
+    }
+
     fn create(path: PathBuf) -> Result<Self> {
         fs::create_dir(&path).map_err(HarnessError::file("create the cgroup", &path))?;
         Ok(Self { path })

@@ -35,8 +35,14 @@ impl<'guard> Client<'guard> {
 
     /// In a cgroup.
     #[must_use]
-    pub fn cgroup(mut self, cgroup: &'guard Cgroup) -> Self {
-        self.cgroup = Some(cgroup.path());
+    pub fn cgroup(self, cgroup: &'guard Cgroup) -> Self {
+        self.cgroup_at(cgroup.path())
+    }
+
+    /// In the cgroup of this directory.
+    #[must_use]
+    pub fn cgroup_at(mut self, directory: &'guard Path) -> Self {
+        self.cgroup = Some(directory);
         self
     }
 
@@ -116,6 +122,16 @@ impl<'guard> Client<'guard> {
     /// When the client cannot be started.
     pub fn hold(&self, host: &str, port: u16) -> Result<Running> {
         self.spawn_peer(&["hold", host, &port.to_string()])
+    }
+
+    /// Looks up and connects as it is told, line by line: `ask ADDRESS NAME` has the resolver say the name's address,
+    /// `connect ADDRESS PORT` connects. Each line gives one [`Attempt`].
+    ///
+    /// # Errors
+    ///
+    /// When the client cannot be started.
+    pub fn visit(&self, resolver: SocketAddr) -> Result<Running> {
+        self.spawn_peer(&["visit", &resolver.ip().to_string(), &resolver.port().to_string()])
     }
 
     /// Starts a program that is talked to line by line.

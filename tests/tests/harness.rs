@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use enforcer_tests::{Attempt, Backend, Cgroup, Client, Daemon, HarnessError, Lab, Machine, Netns, wait_for};
+use enforcer_tests::{
+    Attempt, Backend, Cgroup, Client, Daemon, HarnessError, Lab, Machine, Netns, Resolver, wait_for,
+};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -30,6 +32,26 @@ fn a_chain_and_an_address_of_version_6_resolve() {
     assert_eq!(lab.client().connect("alias.example", 80).unwrap(), [Attempt::Ok(at(Lab::TARGET, 80))]);
     assert_eq!(lab.client().connect("six.example", 80).unwrap(), [Attempt::Ok(at(Lab::SIX, 80))]);
     lab.tcp.wait_accepted(at(Lab::SIX, 80), 1, SOON).unwrap();
+}
+
+#[test]
+fn a_visitor_asks_and_connects_as_it_is_told() {
+    let lab = Lab::new().unwrap();
+    let address = IpAddr::from([198, 18, 0, 54]);
+    let resolver = Resolver::start(&lab.netns, address).unwrap();
+    let directory = lab.cgroup.descendant("/job/step").unwrap();
+    let mut visitor = lab.client().cgroup_at(&directory).uid(1000).visit(at(address, 53)).unwrap();
+    for (name, to) in [("A b.test", Lab::GOOD), ("six.test", Lab::SIX)] {
+        visitor.say(&format!("ask {to} {name}")).unwrap();
+        resolver.answer(name, &["alias.test"], to).unwrap();
+        assert_eq!(visitor.attempt(SOON).unwrap(), Attempt::Ok(at(address, 53)));
+        visitor.say(&format!("connect {to} 443")).unwrap();
+        assert_eq!(visitor.attempt(SOON).unwrap(), Attempt::Ok(at(to, 443)));
+    }
+    // A query for another name than the test expects is not answered.
+    visitor.say(&format!("ask {} other.test", Lab::GOOD)).unwrap();
+    assert!(resolver.answer("expected.test", &[], Lab::GOOD).is_err());
+    assert_eq!(fs::read_to_string(directory.join("cgroup.procs")).unwrap().trim(), visitor.pid().to_string());
 }
 
 #[test]

@@ -9,9 +9,9 @@
 //! | 10..18 | errno of each class, one byte each |
 //! | 18 | stash: entries that found no room in the name table |
 //! | 19 | every class |
-//! | sets | two vectors a set: rules that the name matches, rules that except it |
+//! | 20.. | name table: 8 entries a bucket, each a 48-bit fingerprint and a 16-bit set number |
+//! | sets | four vectors a set: rules that match the name itself, that except it, that match what is below it, that except that |
 //! | ports | optional: 65,536 16-bit numbers of port vectors for TCP, then for UDP; then the port vectors |
-//! | names | name table: 8 entries a bucket, each a 48-bit fingerprint and a 16-bit set number |
 
 use crate::{
     Vector,
@@ -22,7 +22,7 @@ use crate::{
 #[cfg(feature = "user")]
 mod build;
 #[cfg(feature = "user")]
-pub use build::{ImageBuilder, ImageError};
+pub use build::{ImageBuilder, ImageError, renumber};
 
 /// Bucket of [`Meta`].
 pub const META: u32 = 0;
@@ -74,7 +74,7 @@ impl<'a> ClassWord<'a> {
 }
 
 /// Says that a bucket array is an image of this layout; changes with it.
-pub const MAGIC: u64 = 0x656e_666f_7263_0001;
+pub const MAGIC: u64 = 0x656e_666f_7263_0002;
 
 /// Read access to the buckets of one image.
 pub trait Buckets {
@@ -231,8 +231,8 @@ pub fn ports<'a>(
 
 /// The number of the set that a hashed name has in the table, 0 if it has none.
 #[inline(always)]
-pub fn find(image: &impl Buckets, meta: &Meta<'_>, key: &Vector, hash: u64, form: Form) -> u32 {
-    let Place { fingerprint, first, second } = name::place(key, hash, form);
+pub fn find(image: &impl Buckets, meta: &Meta<'_>, key: &Vector, hash: u64) -> u32 {
+    let Place { fingerprint, first, second } = name::place(key, hash);
     let first = meta.names() + ((first * meta.name_buckets()) >> 32) as u32;
     let second = meta.names() + ((second * meta.name_buckets()) >> 32) as u32;
     match find_in(image.bucket(first), fingerprint) {
@@ -244,10 +244,15 @@ pub fn find(image: &impl Buckets, meta: &Meta<'_>, key: &Vector, hash: u64, form
     }
 }
 
-/// The two vectors of a set: rules that the name matches, rules that except it.
+/// Two vectors of a set: rules that match the name itself or what is below it, and rules that except that.
 #[inline(always)]
-pub fn set<'a>(image: &'a impl Buckets, meta: &Meta<'_>, number: u32) -> Option<(&'a Vector, &'a Vector)> {
-    let at = meta.sets() + number * 2;
+pub fn set<'a>(
+    image: &'a impl Buckets,
+    meta: &Meta<'_>,
+    number: u32,
+    form: Form,
+) -> Option<(&'a Vector, &'a Vector)> {
+    let at = meta.sets() + number * 4 + form as u32;
     Some((image.bucket(at)?, image.bucket(at + 1)?))
 }
 

@@ -14,13 +14,13 @@ pub const ESCAPED_DOT: u8 = b'A';
 
 const PRIME: u64 = (1 << 31) - 1;
 
-/// Whether an entry stands for the name itself or for everything below it.
+/// What of a name is meant; the number is where the vectors about it start in a set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Form {
     /// The whole name.
-    Exact,
+    Exact = 0,
     /// Every name with more labels in front.
-    Below,
+    Below = 2,
 }
 
 /// Where an entry of the name table may stand, and how it is recognised there.
@@ -48,10 +48,10 @@ pub fn push(key: &Vector, hash: u64, byte: u8) -> u64 {
 
 /// The place of a finished hash.
 #[inline(always)]
-pub fn place(key: &Vector, hash: u64, form: Form) -> Place {
-    let [_, _, exact, below, second, ..] = key.0;
-    let one = mix(hash ^ if matches!(form, Form::Exact) { exact } else { below });
-    let two = mix(one ^ second);
+pub fn place(key: &Vector, hash: u64) -> Place {
+    let [_, _, one, two, ..] = key.0;
+    let one = mix(hash ^ one);
+    let two = mix(one ^ two);
     Place { fingerprint: (two & 0xffff) << 32 | one & 0xffff_ffff, first: one >> 32, second: two >> 32 }
 }
 
@@ -73,8 +73,8 @@ pub fn key(random: [u64; 8]) -> Vector {
 /// `value` modulo 2^31-1, up to a representative below 2^31 + 4.
 #[inline(always)]
 fn reduce(value: u64) -> u64 {
-    let once = (value & PRIME) + (value >> 31);
-    (once & PRIME) + (once >> 31)
+    let once = (value & PRIME).wrapping_add(value >> 31);
+    (once & PRIME).wrapping_add(once >> 31)
 }
 
 /// The finaliser of MurmurHash3 (fmix64): a bijection that spreads every input bit.

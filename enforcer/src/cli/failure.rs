@@ -104,7 +104,9 @@ impl From<LoadError> for Failure {
         let help = error.help();
         let message = match &error {
             LoadError::Policy(report) => format!("the policy has errors\n\n{}", report.render()),
-            LoadError::Read { .. } | LoadError::Empty(_) => error.to_string(),
+            LoadError::Read { .. } | LoadError::Empty(_) | LoadError::Image(_) | LoadError::Random(_) => {
+                error.to_string()
+            }
         };
         Self { message, help, status: WRONG_INPUT }
     }
@@ -140,9 +142,6 @@ impl From<EngineError> for Failure {
         match error {
             EngineError::Cgroup(error) => error.into(),
             EngineError::Kernel(error) => error.into(),
-            EngineError::Image(_) | EngineError::Random(_) => {
-                Self { message: chain(&error), help: None, status: FAILED }
-            }
         }
     }
 }

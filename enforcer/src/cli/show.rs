@@ -1,49 +1,44 @@
 //! What commands print for people, or as JSON.
 
+use super::FindingsFormat;
 use crate::load::{LoadError, Loaded};
-use policy_schema::Diagnostic;
+use policy_schema::{Diagnostic, Severity};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// Errors and warnings apart; 2 if there are errors.
-pub(super) fn check_text(loaded: Result<Loaded, LoadError>) -> ExitCode {
-    match loaded {
-        Ok(Loaded { policy, warnings, .. }) => {
-            for warning in &warnings {
-                println!("{}", warning.render());
-            }
-            println!("{} rules, {} warnings, 0 errors", policy.rules().len(), warnings.len());
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            for finding in error.diagnostics() {
+/// What `check` found; 2 if there are errors.
+pub(super) fn check(loaded: Result<Loaded, LoadError>, format: FindingsFormat) -> ExitCode {
+    let (rules, found, status) = match loaded {
+        Ok(Loaded { policy, warnings, .. }) => (Some(policy.rules().len()), warnings, ExitCode::SUCCESS),
+        Err(error) => (None, error.into_diagnostics(), ExitCode::from(2)),
+    };
+    match format {
+        FindingsFormat::Github => found.iter().map(annotation).for_each(|line| println!("{line}")),
+        FindingsFormat::Json => println!("{}", json!({ "rules": rules, "diagnostics": found })),
+        FindingsFormat::Text => {
+            for finding in &found {
                 println!("{}", finding.render());
             }
-            if error.diagnostics().is_empty() {
-                eprintln!("error: {error}");
-                if let Some(help) = error.help() {
-                    eprintln!("  help: {help}");
-                }
-            }
-            ExitCode::from(2)
+            let errors = found.iter().filter(|finding| finding.severity == Severity::Error).count();
+            let rules = rules.map(|rules| format!("{rules} rules, ")).unwrap_or_default();
+            println!("{rules}{} warnings, {errors} errors", found.len() - errors);
         }
     }
+    status
 }
 
-/// The same as one JSON object.
-pub(super) fn check_json(loaded: Result<Loaded, LoadError>) -> ExitCode {
-    let (value, status) = match &loaded {
-        Ok(Loaded { policy, warnings, .. }) => {
-            (json!({ "rules": policy.rules().len(), "diagnostics": warnings }), ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            let findings: &[Diagnostic] = error.diagnostics();
-            let message = findings.is_empty().then(|| error.to_string());
-            (json!({ "error": message, "diagnostics": findings }), ExitCode::from(2))
-        }
+/// A finding as GitHub reads it from the log of a job; escaped as in `packages/core/src/command.ts` of its toolkit.
+fn annotation(found: &Diagnostic) -> String {
+    let Diagnostic { severity, code, message, file, line, column, hint, .. } = found;
+    let command = match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
     };
-    println!("{value}");
-    status
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let file = data(&file.to_string_lossy()).replace(':', "%3A").replace(',', "%2C");
+    let hint = hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    let text = data(&format!("{message}{hint}"));
+    format!("::{command} file={file},line={line},col={column},title={code}::{text}")
 }
 
 /// The answer of a daemon that does not run.

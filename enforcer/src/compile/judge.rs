@@ -17,41 +17,24 @@ pub struct Contribution {
     pub all: Vector,
     /// Rules whose exceptions it matches.
     pub except: Vector,
-    /// Rules that it matches only through an in-label glob, which the kernel does not see.
-    pub late: Vector,
+    /// `any` as the kernel's binder has it, which sees no in-label globs.
+    pub bound: Vector,
+    /// Whether the kernel's binder has anything else than this.
+    pub late: bool,
 }
 
 /// `chain` is the question, then what it leads to.
 pub(super) fn judge(compiled: &Compiled, chain: &[Name], trusted: bool) -> Contribution {
-    let mut sighting = Sets::default();
+    let (mut whole, mut kernel) = (Sets::default(), Sets::default());
     for (position, member) in chain.iter().enumerate() {
-        let (plain, plain_except) = by_image(&compiled.image, member);
-        let (mut to, mut except) = (plain, plain_except);
+        let (mut to, mut except) = by_image(&compiled.image, member);
+        kernel.add(position, &to, &except);
         by_globs(compiled, member, &mut to, &mut except);
-        let to = to.without(&except);
-        if position == 0 {
-            sighting.question = to;
-            sighting.question_except = except;
-        }
-        sighting.chain.union(&to);
-        sighting.chain_except.union(&except);
-        sighting.seen_by_kernel.union(&plain.without(&plain_except));
+        whole.add(position, &to, &except);
     }
-    let mut said =
-        Contribution { any: Vector::EMPTY, all: Vector::FULL, except: Vector::EMPTY, late: Vector::EMPTY };
-    let columns = said.any.0.iter_mut().zip(&mut said.all.0).zip(&mut said.except.0).enumerate();
-    for (word, ((any, all), except)) in columns {
-        let of = |vector: &Vector| vector.0.get(word).copied().unwrap_or_default();
-        let sighting = SightingWord {
-            question: of(&sighting.question),
-            chain: of(&sighting.chain),
-            question_except: of(&sighting.question_except),
-            chain_except: of(&sighting.chain_except),
-        };
-        (*any, *all, *except) = sighting.says(of(&compiled.deny), trusted);
-    }
-    said.late = said.any.without(&sighting.seen_by_kernel);
-    said
+    let (any, all, except) = whole.says(&compiled.deny, trusted);
+    let seen_by_kernel = kernel.says(&compiled.deny, trusted);
+    Contribution { any, all, except, bound: seen_by_kernel.0, late: (any, all, except) != seen_by_kernel }
 }
 
 #[derive(Default)]
@@ -60,7 +43,36 @@ struct Sets {
     chain: Vector,
     question_except: Vector,
     chain_except: Vector,
-    seen_by_kernel: Vector,
+}
+
+impl Sets {
+    /// Adds a member of the chain: rules that match it, and rules that except it.
+    fn add(&mut self, position: usize, to: &Vector, except: &Vector) {
+        let to = to.without(except);
+        if position == 0 {
+            self.question = to;
+            self.question_except = *except;
+        }
+        self.chain.union(&to);
+        self.chain_except.union(except);
+    }
+
+    /// `any`, `all` and `except` of a binding.
+    fn says(&self, deny: &Vector, trusted: bool) -> (Vector, Vector, Vector) {
+        let (mut any, mut all, mut except) = (Vector::EMPTY, Vector::FULL, Vector::EMPTY);
+        let columns = any.0.iter_mut().zip(&mut all.0).zip(&mut except.0).enumerate();
+        for (word, ((any, all), except)) in columns {
+            let of = |vector: &Vector| vector.0.get(word).copied().unwrap_or_default();
+            let sighting = SightingWord {
+                question: of(&self.question),
+                chain: of(&self.chain),
+                question_except: of(&self.question_except),
+                chain_except: of(&self.chain_except),
+            };
+            (*any, *all, *except) = sighting.says(of(deny), trusted);
+        }
+        (any, all, except)
+    }
 }
 
 /// Rules that match or except the name, by exact names and suffixes.
@@ -68,8 +80,8 @@ fn by_image(image: &Vec<Vector>, member: &Name) -> (Vector, Vector) {
     let (mut to, mut except) = (Vector::EMPTY, Vector::EMPTY);
     let (Some(meta), Some(key)) = (Meta::of(image), image.bucket(image::KEY)) else { return (to, except) };
     let mut collect = |hash, form| {
-        if let Some((found, excepted)) = image::set(image, &meta, image::find(image, &meta, key, hash, form))
-        {
+        let number = image::find(image, &meta, key, hash);
+        if let Some((found, excepted)) = image::set(image, &meta, number, form) {
             to.union(found);
             except.union(excepted);
         }

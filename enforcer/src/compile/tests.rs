@@ -156,7 +156,7 @@ fn unique(mut items: Vec<&'static str>) -> Vec<&'static str> {
     items
 }
 
-fn policy(rules: &[RuleText], default: &str, literal: &str) -> Arc<PolicySet> {
+fn policy(rules: &[RuleText], default: &str, literal: &str) -> PolicySet {
     let mut text = format!(
         "version: 1\nname: random\ndefault: {default}\nliteralAddresses: {literal}\nrules:{}\n",
         if rules.is_empty() { " []" } else { "" }
@@ -167,7 +167,7 @@ fn policy(rules: &[RuleText], default: &str, literal: &str) -> Arc<PolicySet> {
     let source = Source { path: "random.yaml".into(), text: text.clone() };
     let (policy, _) =
         Policy::parse(&source, &NoLists).unwrap_or_else(|report| panic!("{}\n{text}", report.render()));
-    Arc::new(PolicySet::new(vec![policy], None).unwrap().0)
+    PolicySet::new(vec![policy], None).unwrap().0
 }
 
 /// The maps of one policy, as the daemon fills them.
@@ -257,7 +257,7 @@ proptest! {
         ), 8),
     ) {
         let policy = policy(&rules, default, literal);
-        let compiled = Compiled::new(7, Arc::clone(&policy), [3, 5, 7, 11, 13, 17, 19, 23], |_| None).unwrap();
+        let compiled = Compiled::new(policy.clone(), [3, 5, 7, 11, 13, 17, 19, 23], |_| None).unwrap();
         for (address, sightings, port, udp, uid, cgroup) in cases {
             let ip: IpAddr = address.parse().unwrap();
             let mut table = NameTable::default();
@@ -331,7 +331,7 @@ fn both_crates_call_the_same_addresses_special() {
 fn a_prefix_holds_what_the_prefixes_around_it_say() {
     let wide = RuleText { cidrs: vec!["203.0.113.0/24"], names: Vec::new(), deny: true, ..plain() };
     let narrow = RuleText { cidrs: vec!["203.0.113.7/32"], names: Vec::new(), deny: true, ..plain() };
-    let compiled = Compiled::new(1, policy(&[wide, narrow], "allow", "allow"), [1; 8], |_| None).unwrap();
+    let compiled = Compiled::new(policy(&[wide, narrow], "allow", "allow"), [1; 8], |_| None).unwrap();
     let classes = |text: &str| {
         let address = text.parse::<IpAddr>().unwrap().into();
         cidrs::longest(&compiled.cidrs, &address).map(|entry| entry.to.classes().collect::<Vec<_>>())
@@ -349,7 +349,7 @@ fn a_subject_that_holds_for_everything_below_is_known_as_such() {
         rule("{ cgroups: [\"/ci/*\"] }"),
         rule("{ units: [\"nginx.service\"] }"),
     ];
-    let compiled = Compiled::new(1, policy(&rules, "allow", "allow"), [1; 8], |_| None).unwrap();
+    let compiled = Compiled::new(policy(&rules, "allow", "allow"), [1; 8], |_| None).unwrap();
     let subjects = |path| {
         let CgroupSubjects { own, below } = compiled.cgroup(path);
         (own.classes().collect::<Vec<_>>(), below.classes().collect::<Vec<_>>())
@@ -363,7 +363,7 @@ fn a_subject_that_holds_for_everything_below_is_known_as_such() {
 #[test]
 fn users_without_an_account_are_told() {
     let rule = RuleText { subjects: Some("{ users: [nobody-here, 7] }"), ..plain() };
-    let compiled = Compiled::new(1, policy(&[rule], "allow", "allow"), [1; 8], |_| None).unwrap();
+    let compiled = Compiled::new(policy(&[rule], "allow", "allow"), [1; 8], |_| None).unwrap();
     assert_eq!(compiled.unknown_users, ["nobody-here"]);
     assert_eq!(compiled.users.keys().copied().collect::<Vec<_>>(), [7]);
 }

@@ -84,12 +84,8 @@ fn same(one: &Rule, two: &Rule) -> bool {
         )
     };
     meaning(one) == meaning(two)
-        && rule_names(one).eq(rule_names(two))
+        && one.name_set().names().digest() == two.name_set().names().digest()
+        && one.except_name_set().names().digest() == two.except_name_set().names().digest()
         && one.globs().patterns() == two.globs().patterns()
         && one.except_globs().patterns() == two.except_globs().patterns()
-}
-
-fn rule_names(rule: &Rule) -> impl Iterator<Item = (bool, policy_schema::Form, &str)> {
-    let to = rule.names().map(|name| (false, name.form, name.name));
-    to.chain(rule.except_names().map(|name| (true, name.form, name.name)))
 }

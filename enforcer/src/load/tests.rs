@@ -29,11 +29,21 @@ fn findings_of_several_files_come_together() {
 }
 
 #[test]
-fn a_missing_path_and_an_empty_directory_are_errors_with_help() {
+fn a_missing_path_and_an_empty_directory_are_findings_with_a_hint() {
     let empty = directory(&[]);
-    for path in [empty.path().to_path_buf(), empty.path().join("missing")] {
-        assert!(load(&[path], None).unwrap_err().help().is_some());
-    }
+    let missing = empty.path().join("missing");
+    let error = load(&[empty.path().to_path_buf(), missing], None).unwrap_err();
+    let codes: Vec<_> = error.diagnostics().iter().map(|found| (found.code, found.hint.is_some())).collect();
+    assert_eq!(codes, [("no-policy-file", true), ("unreadable-file", true)]);
+}
+
+#[test]
+fn warnings_stay_beside_errors() {
+    let twice = POLICY.replace("[evil.example]", "[evil.example, evil.example]");
+    let directory = directory(&[("a.yaml", &twice), ("b.yaml", "version: 2\nrules: []\ndefault: deny\n")]);
+    let error = load(&[directory.path().to_path_buf()], None).unwrap_err();
+    let codes: Vec<_> = error.diagnostics().iter().map(|found| found.code).collect();
+    assert_eq!(codes, ["duplicate-name", "unknown-version"]);
 }
 
 #[test]

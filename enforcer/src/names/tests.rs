@@ -9,7 +9,7 @@ fn policy(version: u64, rules: &str) -> Compiled {
     let text = format!("version: 1\nname: p\nhold: {{ deny: 100s, allow: 10s }}\nrules:\n{rules}");
     let (policy, _) = Policy::parse(&Source { path: "p.yaml".into(), text }, &NoLists).unwrap();
     let (set, _) = PolicySet::new(vec![policy], None).unwrap();
-    Compiled::new(version, Arc::new(set), [version; 8], |_| None).unwrap()
+    Compiled::new(set, [version; 8], |_| None).unwrap().numbered(version)
 }
 
 const DENY: &str = "  - { name: bad, action: deny, to: { names: [\"*.evil.example\"] } }\n";
@@ -127,6 +127,29 @@ fn a_binding_that_no_record_explains_is_kept_nameless_until_its_end() {
 }
 
 #[test]
+fn a_name_that_was_lost_spares_no_deny_and_lets_nothing_through_under_a_new_policy() {
+    let all = |action: &str| {
+        format!(
+            "  - {{ name: all, action: {action}, sharedAddress: all, to: {{ names: [\"good.example\"] }} }}\n"
+        )
+    };
+    for (action, strikes) in [("deny", true), ("allow", false)] {
+        let (old, new) = (policy(1, DENY), policy(2, &all(action)));
+        let mut table = NameTable::default();
+        let mut nameless = Binding::IDENTITY;
+        nameless.any.insert(0);
+        nameless.expiry = NOW + 5 * SECOND;
+        table.adopt(&[(address(X), nameless)], &old, NOW);
+        table.record(&answer(&["good.example"], X, 60, NOW), &old);
+        table.rejudge(&new, |_| Vector::EMPTY);
+        let truth = table.truth(&new, NOW);
+        let binding = &truth[&address(X)];
+        assert_eq!(rules(Some(binding)), [0], "{action}");
+        assert_eq!(binding.all.classes().any(|class| class == 0), strikes, "{action}");
+    }
+}
+
+#[test]
 fn a_binding_that_a_sighting_explains_is_not_adopted() {
     let policy = policy(1, DENY);
     let mut table = NameTable::default();
@@ -135,6 +158,26 @@ fn a_binding_that_a_sighting_explains_is_not_adopted() {
     denied.any.insert(0);
     denied.expiry = NOW + 5 * SECOND;
     assert_eq!(table.adopt(&[(address(X), denied)], &policy, NOW), 0);
+}
+
+#[test]
+fn an_exception_that_the_binder_does_not_see_takes_its_bindings_back() {
+    let except = |action: &str| {
+        format!(
+            "  - {{ name: r, action: {action}, to: {{ names: [\".zone.test\"], except: {{ names: [\"x-*.zone.test\"] }} }} }}\n"
+        )
+    };
+    for action in ["deny", "allow"] {
+        let policy = policy(1, &except(action));
+        let mut table = NameTable::default();
+        assert!(table.record(&answer(&["x-1.zone.test"], X, 60, NOW), &policy).late, "{action}");
+        assert!(!table.record(&answer(&["y.zone.test"], "203.0.113.8", 60, NOW), &policy).late, "{action}");
+        let mut bound = Binding::IDENTITY;
+        bound.any.insert(0);
+        bound.expiry = NOW + 5 * SECOND;
+        assert_eq!(table.adopt(&[(address(X), bound)], &policy, NOW), 0, "{action}");
+        assert!(rules(table.truth(&policy, NOW).get(&address(X))).is_empty(), "{action}");
+    }
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn the_other_events_are_written_in_both_formats() {
         (
             Event::PolicyRejected { time, diagnostics },
             r#""diagnostics":[{"#,
-            "REJECTED   p.yaml:1:1: the key `rules` is missing (hint: ",
+            "REJECTED   p.yaml:2:1: unknown key `rulez` (hint: ",
         ),
         (
             Event::ProtectedAddress {

@@ -57,11 +57,13 @@ pub fn check(format: ListFormat, data: &[u8]) {
             .and_then(|rule| rule.lists().first())
             .map(|summary| (summary.format, summary.names, summary.duplicates, summary.bad_lines))
     };
+    let digest = |rule: &str| rules.get(rule).map(|rule| rule.name_set().names().digest());
     let given = names("given");
     assert_eq!(counts("given").and_then(|(found, ..)| found), Some(format));
     assert_eq!(counts("dressed"), counts("given"));
     for same in ["dressed", "turned", "twice"] {
         assert_eq!(names(same), given, "{same}");
+        assert_eq!(digest(same), digest("given"), "{same}");
     }
     assert!(names("allow").is_subset(&given), "an allow rule takes what a deny rule does not");
     assert!(given.is_subset(&names("broad")), "allowBroad takes less");
@@ -119,6 +121,10 @@ fn names_are_normal(rule: &Rule) {
     let all = rule.names().count() + rule.globs().len();
     assert_eq!(names(rule).len(), all, "a name stands in the rule twice");
     assert_eq!(rule.names().count(), set.names().len());
+    for form in [Form::Below, Form::Both, Form::Exact] {
+        let of_form = rule.names().filter(|name| name.form == form).map(|name| name.name.as_bytes());
+        assert!(set.names().bases(form).eq(of_form), "the names of {form:?}");
+    }
 }
 
 fn is_plain(name: &str, star: bool) {

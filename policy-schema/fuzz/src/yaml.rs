@@ -10,12 +10,20 @@ use policy_schema::{
 
 use super::finding;
 
-/// Reads the bytes as a policy file, if they are a text.
+/// Reads the bytes as a policy file.
 ///
 /// Each finding lies in the text; what parses can be joined and judges connections; an audit policy refuses nothing;
 /// and neither a second reading, nor a byte order mark, nor CRLF changes anything.
 pub fn check(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let source = match Source::from_bytes(PathBuf::from("fuzz.yaml"), data.to_vec()) {
+        Ok(source) => source,
+        Err(report) => {
+            finding::check_report(&report, true);
+            let text = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
+            return report.diagnostics().iter().for_each(|found| finding::check(found, text));
+        }
+    };
+    let text = source.text.as_str();
     let read = Reading::new(text);
     assert_eq!(read, Reading::new(text), "read twice");
     if !text.starts_with('\u{feff}') {

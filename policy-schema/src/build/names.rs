@@ -1,6 +1,7 @@
 //! The destinations of a rule: its names, lists, networks and exceptions.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::build::Builder;
 use crate::build::place::Place;
@@ -9,9 +10,9 @@ use crate::document::{DestinationsDocument, ExceptDocument, RuleDocument, ToDocu
 use crate::domain::{Breadth, DomainName, DomainPattern, NameError};
 use crate::glob::GlobSet;
 use crate::list::{self, Outcome};
-use crate::names::{NameSet, NameSetBuilder};
+use crate::names::{Full, NameSet, NameSetBuilder};
 use crate::rule::{Destinations, ListSummary};
-use crate::source::ListFile;
+use crate::source::{Bytes, ListFile};
 use crate::terms::{Action, OnBadLine};
 
 impl Builder<'_> {
@@ -88,9 +89,16 @@ impl Builder<'_> {
             if let DomainPattern::Exact(name) | DomainPattern::Both(name) = &pattern {
                 names.push(name.clone());
             }
-            if !set.insert(pattern) {
-                let message = format!("`{text}` stands in the rule already");
-                self.warning(&place, "duplicate-name", message, "leave it out");
+            match set.insert(pattern) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let message = format!("`{text}` stands in the rule already");
+                    self.warning(&place, "duplicate-name", message, "leave it out");
+                }
+                Err(Full) => {
+                    let hint = "make several rules of it";
+                    self.error(&place, "too-many-names", "the rule has no room for more names", hint);
+                }
             }
         }
         names
@@ -123,8 +131,9 @@ impl Builder<'_> {
         };
         let before = summaries.len();
         for ListFile { path, bytes } in files {
-            let bytes = (*bytes).as_ref();
-            set.names.reserve(bytes.len());
+            let list = Bytes::from(bytes);
+            let bytes = (*list).as_ref();
+            set.names.add_list(Arc::clone(&list), list::names_in(bytes));
             let outcome = list::read(bytes, broadest(rule), set);
             self.bad_lines(rule.on_bad_line.unwrap_or_default(), &path, &outcome);
             let Outcome { format, names, duplicates, bad: _, bad_count } = outcome;

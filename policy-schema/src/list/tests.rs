@@ -2,6 +2,7 @@ use super::*;
 
 fn run(text: &[u8]) -> (Outcome, Vec<String>) {
     let mut names = NameSetBuilder::default();
+    names.names.add_list(std::sync::Arc::new(text.to_vec()), names_in(text));
     let outcome = read(text, Breadth::PrivateSuffix, &mut names);
     (outcome, names.names.iter().map(|name| name.to_string()).collect())
 }

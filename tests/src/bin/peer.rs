@@ -5,6 +5,9 @@
 //! peer connect HOST PORT [--count N] [--uid N] [--timeout SECONDS]   {} in HOST is the number of the turn
 //! peer send HOST PORT [--connected] [--count N] [--uid N] [--timeout SECONDS]
 //! peer hold HOST PORT [--uid N] [--timeout SECONDS]                  sends each line of its input, awaits the echo
+//! peer visit RESOLVER PORT [--uid N] [--timeout SECONDS]             does each line of its input:
+//!     ask ADDRESS NAME        has the resolver say the name's address, of the same family as this one
+//!     connect ADDRESS PORT
 //! peer tcp-serve PORT...                                             until its input ends
 //! peer udp-echo PORT...
 //!
@@ -19,9 +22,9 @@ use std::process::ExitCode;
 use std::ptr;
 use std::time::Duration;
 
-use enforcer_tests::{TcpServer, UdpServer};
+use enforcer_tests::{TcpServer, UdpServer, ask};
 
-const USAGE: &str = "usage: peer connect|send|hold HOST PORT [--count N] [--uid N] [--timeout SECONDS] [--connected]\n\
+const USAGE: &str = "usage: peer connect|send|hold|visit HOST PORT [--count N] [--uid N] [--timeout SECONDS] [--connected]\n\
                      \x20      peer tcp-serve|udp-echo PORT...";
 
 type Error = Box<dyn std::error::Error>;
@@ -45,6 +48,7 @@ fn try_main() -> Result<bool, Error> {
         "connect" => Request::parse(arguments)?.each(Request::connect),
         "send" => Request::parse(arguments)?.each(Request::send),
         "hold" => Request::parse(arguments)?.hold(),
+        "visit" => Request::parse(arguments)?.visit(),
         "tcp-serve" => {
             let _server = TcpServer::here(&ports(arguments)?)?;
             serve_until_end_of_input()
@@ -163,6 +167,26 @@ impl Request {
             }
         }
         Ok(true)
+    }
+
+    fn visit(&self) -> Result<bool, Error> {
+        let resolver = *self.resolve(&self.host)?.first().ok_or("there is no resolver to ask")?;
+        let mut worked = false;
+        for line in io::stdin().lock().lines() {
+            let line = line?;
+            match *line.splitn(3, ' ').collect::<Vec<_>>() {
+                ["ask", address, name] => {
+                    ask(resolver, name, address.parse()?, self.timeout)?;
+                    say(format_args!("ok {resolver}"))?;
+                }
+                ["connect", host, port] => {
+                    let attempt = Self { host: host.to_owned(), port: port.parse()?, ..*self };
+                    worked = attempt.connect(host)?;
+                }
+                _ => return Err(USAGE.into()),
+            }
+        }
+        Ok(worked)
     }
 
     fn resolve(&self, host: &str) -> io::Result<Vec<SocketAddr>> {

@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod corpus;
 mod dangerous_answers;
 mod defaults;
 mod events;

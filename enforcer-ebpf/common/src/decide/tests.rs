@@ -101,7 +101,7 @@ const LITERAL_DENY: Defaults = Defaults { literal_deny: true, literal_enforced: 
 const LITERAL_AUDITED: Defaults = Defaults { literal_deny: true, ..DEFAULT_ALLOW };
 
 fn host(default: Defaults, rules: &[Rule]) -> Host {
-    let mut builder = ImageBuilder::new(1, rules.len() as u16, RANDOM);
+    let mut builder = ImageBuilder::new(1, rules.len() as u16, 0, RANDOM).unwrap();
     builder.default(default.deny, default.enforced);
     builder.literal(default.literal_deny, default.literal_enforced);
     for (class, rule) in rules.iter().enumerate() {

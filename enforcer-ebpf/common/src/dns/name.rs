@@ -121,11 +121,11 @@ impl<S: Slot> Step for Hash<'_, S> {
 #[inline(always)]
 fn collect<S: Slot>(scratch: &mut Scratch, slot: &S, key: &Vector, form: Form) {
     let Some(meta) = Meta::of(slot) else { return };
-    let set = image::find(slot, &meta, key, scratch.hash, form);
+    let set = image::find(slot, &meta, key, scratch.hash);
     if set == 0 {
         return;
     }
-    let Some((to, except)) = image::set(slot, &meta, set) else { return };
+    let Some((to, except)) = image::set(slot, &meta, set, form) else { return };
     for word in Vector::words() {
         scratch.hit[word] |= to[word];
         scratch.hit_except[word] |= except[word];

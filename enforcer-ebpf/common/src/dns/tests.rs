@@ -89,7 +89,7 @@ fn patterns(pattern: &str) -> Vec<(&str, Form)> {
 }
 
 fn host(rules: &[Rule]) -> Host {
-    let mut builder = ImageBuilder::new(1, rules.len() as u16, RANDOM);
+    let mut builder = ImageBuilder::new(1, rules.len() as u16, 100, RANDOM).unwrap();
     builder.hold_allow(HOLD);
     let mut cidrs = BTreeMap::<Address, CidrEntry>::new();
     for (class, rule) in (0..).zip(rules) {
@@ -104,7 +104,14 @@ fn host(rules: &[Rule]) -> Host {
         }
         for (list, except) in [(rule.names, false), (rule.except, true)] {
             for (name, form) in list.iter().flat_map(|pattern| patterns(pattern)) {
-                builder.name(name.as_bytes(), form, class, except).unwrap();
+                builder
+                    .names(
+                        [name.as_bytes()],
+                        if form == Form::Exact { &[Form::Exact] } else { &[Form::Below] },
+                        class,
+                        except,
+                    )
+                    .unwrap();
             }
         }
         for address in rule.may_resolve {
@@ -461,7 +468,7 @@ fn an_untrusted_answer_does_not_prolong_allow_bits() {
 /// `literalAddresses: deny` asks whether the expiry is 0 everywhere.
 #[test]
 fn an_untrusted_answer_is_not_the_lookup_that_an_address_needs() {
-    let mut builder = ImageBuilder::new(1, 1, RANDOM);
+    let mut builder = ImageBuilder::new(1, 1, 10, RANDOM).unwrap();
     builder.literal(true, true);
     let host = Host { image: builder.build().unwrap(), ..host(&[]) };
     host.reads(&Answer::to("a.test").address(QUESTION, X).0, false);
@@ -573,9 +580,9 @@ fn a_name_has_253_bytes_at_most() {
     for (length, expected) in [(252, true), (253, true), (254, false), (255, false), (300, false)] {
         let name = name_of(length);
         assert_eq!(name.len(), length);
-        let mut builder = ImageBuilder::new(1, 1, RANDOM);
+        let mut builder = ImageBuilder::new(1, 1, 10, RANDOM).unwrap();
         builder.mark(ClassVector::Deny, 0);
-        builder.name(name.as_bytes(), Form::Exact, 0, false).unwrap();
+        builder.names([name.as_bytes()], &[Form::Exact], 0, false).unwrap();
         let host = Host { image: builder.build().unwrap(), ..host(&[]) };
         let outcome = host.reads(&Answer::to(&name).address(QUESTION, X).0, true);
         assert_eq!((outcome.parsed, host.is_bound(X)), (expected, expected), "{length}");

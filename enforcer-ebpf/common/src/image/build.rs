@@ -3,9 +3,15 @@
 use super::*;
 use crate::{CLASSES, vector::WORDS};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
 };
+
+mod names;
+mod sets;
+
+use names::Names;
+use sets::Meant;
 
 /// Why an image cannot be built.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,8 +19,8 @@ use std::{
 pub enum ImageError {
     /// More different combinations of rules over names than a 16-bit number can tell apart.
     TooManySets,
-    /// The name table found no arrangement; with random keys this does not happen twice.
-    NoArrangement,
+    /// More names than the table was made for.
+    NoRoom,
     /// More names than the 32-bit bucket numbers reach.
     TooManyNames,
 }
@@ -25,7 +31,7 @@ impl std::fmt::Display for ImageError {
             Self::TooManySets => {
                 "the names of the policy fall into more than 65,535 different combinations of rules"
             }
-            Self::NoArrangement => "the name table found no arrangement for this key",
+            Self::NoRoom => "the name table has no room for the names",
             Self::TooManyNames => "the policy has more names than the name table can number",
         })
     }
@@ -37,35 +43,32 @@ impl std::error::Error for ImageError {}
 #[derive(Debug)]
 pub struct ImageBuilder {
     version: u64,
-    key: Vector,
     flags: u64,
     hold_allow: u64,
     classes: u16,
     vectors: [Vector; 6],
     errnos: [Vector; 8],
-    /// Sets by number, with how many names have them; numbers are given anew in [`ImageBuilder::build`].
-    sets: HashMap<(Vector, Vector), u32>,
-    set_list: Vec<((Vector, Vector), u64)>,
-    names: HashMap<(u64, bool), u32>,
+    names: Names,
     ports: BTreeMap<u16, [Vec<RangeInclusive<u16>>; 2]>,
 }
 
 impl ImageBuilder {
-    /// An image for policy `version` with rules of class 0 to `classes - 1`; `random` keys its name hash.
-    pub fn new(version: u64, classes: u16, random: [u64; 8]) -> Self {
-        Self {
+    /// An image for policy `version` with rules of class 0 to `classes - 1` and at most so many names; `random` keys their
+    /// hash.
+    ///
+    /// # Errors
+    /// [`ImageError::TooManyNames`].
+    pub fn new(version: u64, classes: u16, names: usize, random: [u64; 8]) -> Result<Self, ImageError> {
+        Ok(Self {
             version,
-            key: name::key(random),
             flags: 0,
             hold_allow: 0,
             classes,
             vectors: [Vector::EMPTY; 6],
             errnos: [Vector::EMPTY; 8],
-            sets: HashMap::from([((Vector::EMPTY, Vector::EMPTY), 0)]),
-            set_list: vec![((Vector::EMPTY, Vector::EMPTY), 1)],
-            names: HashMap::new(),
+            names: Names::new(HEADER, names, name::key(random))?,
             ports: BTreeMap::new(),
-        }
+        })
     }
 
     /// What happens to a connection that no rule matches.
@@ -111,60 +114,26 @@ impl ImageBuilder {
         }
     }
 
-    /// Adds a normalised name to `class`, or to what the class excepts.
+    /// Adds normalised names to `class`, or to what the class excepts: themselves, what is below them, or both.
     ///
     /// # Errors
-    /// [`ImageError::TooManySets`], if there are more than 32 bits can number.
-    pub fn name(
+    /// [`ImageError::NoRoom`]: start again with more. [`ImageError::TooManySets`].
+    pub fn names<'a>(
         &mut self,
-        name: impl AsRef<[u8]>,
-        form: Form,
+        names: impl IntoIterator<Item = &'a [u8]>,
+        forms: &'static [Form],
         class: u16,
         except: bool,
     ) -> Result<(), ImageError> {
-        let entry = (name::hash(&self.key, name.as_ref()), form == Form::Exact);
-        let current = self.names.get(&entry).copied().unwrap_or(0);
-        let Some(((mut to, mut excepted), _)) = self.set_list.get(current as usize).copied() else {
-            return Ok(());
-        };
-        if except {
-            excepted.insert(class);
-        } else {
-            to.insert(class);
-        }
-        let set = match self.sets.get(&(to, excepted)) {
-            Some(set) => *set,
-            None => {
-                let set = u32::try_from(self.set_list.len()).map_err(|_| ImageError::TooManySets)?;
-                self.set_list.push(((to, excepted), 0));
-                self.sets.insert((to, excepted), set);
-                set
-            }
-        };
-        for (number, change) in [(set, 1), (current, -1)] {
-            if let Some((_, names)) = self.set_list.get_mut(number as usize).filter(|_| number != 0) {
-                *names = names.saturating_add_signed(change);
-            }
-        }
-        self.names.insert(entry, set);
-        Ok(())
+        self.names.insert(names, Meant { class, except, forms })
     }
 
     /// The buckets of the image.
     ///
     /// # Errors
-    /// [`ImageError::NoArrangement`]: try another key. [`ImageError::TooManyNames`], [`ImageError::TooManySets`].
-    pub fn build(&self) -> Result<Vec<Vector>, ImageError> {
-        let mut image = vec![Vector::EMPTY; FULL as usize + 1];
-        for (word, bucket) in image.iter_mut().skip(CLASS_WORDS as usize).take(WORDS).enumerate() {
-            for (place, vector) in bucket.0.iter_mut().zip(self.vectors) {
-                *place = vector.0.get(word).copied().unwrap_or_default();
-            }
-        }
-        for (bucket, vector) in image.iter_mut().skip(ERRNOS as usize).zip(self.errnos) {
-            *bucket = vector;
-        }
-        let sets = image.len() as u64;
+    /// [`ImageError::TooManyNames`].
+    pub fn build(self) -> Result<Vec<Vector>, ImageError> {
+        let ports = (!self.ports.is_empty()).then(|| self.port_tables());
         let [deny, enforced, _, all_sightings, _, by_cgroup] = self.vectors;
         let mut enforced_deny = deny;
         enforced_deny.intersect(&enforced);
@@ -175,45 +144,33 @@ impl ImageBuilder {
             | flag(enforced_deny, ENFORCED_DENY);
         // One at least: the loop over the words is also where bindings are looked at.
         let class_words = u64::from(self.classes.max(1)).div_ceil(64);
-        let mut words = [MAGIC, self.version, flags, sets, 0, 0, self.hold_allow, class_words];
-        if let Some(full) = image.get_mut(FULL as usize) {
-            *full = Vector::FULL;
-        }
-        let numbers = self.set_numbers()?;
-        let used = self.set_list.iter().filter(|(_, names)| *names > 0);
-        image.extend(used.flat_map(|((to, except), _)| [*to, *except]));
-        if !self.ports.is_empty() {
-            let (numbers, vectors) = self.port_tables();
+        let (key, stash, table) = (self.names.key, self.names.stash, self.names.buckets());
+        let (mut image, sets) = self.names.finish();
+        let mut words = [MAGIC, self.version, flags, 0, table << 32 | HEADER as u64, 0, 0, class_words];
+        words[3] = image.len() as u64;
+        words[6] = self.hold_allow;
+        image.extend(sets);
+        if let Some((numbers, vectors)) = ports {
             let start = image.len() as u64;
             image.extend(numbers);
             words[5] = (image.len() as u64) << 32 | start;
             image.extend(vectors);
         }
-        let (table, stash) = self.name_table(&numbers)?;
-        words[4] = (table.len() as u64) << 32 | image.len() as u64;
-        u32::try_from(image.len() + table.len()).map_err(|_| ImageError::TooManyNames)?;
-        image.extend(table);
-        for (at, bucket) in [(META, Vector(words)), (KEY, self.key), (STASH, stash)] {
+        u32::try_from(image.len()).map_err(|_| ImageError::TooManyNames)?;
+        for (word, bucket) in image.iter_mut().skip(CLASS_WORDS as usize).take(WORDS).enumerate() {
+            for (place, vector) in bucket.0.iter_mut().zip(self.vectors) {
+                *place = vector.0.get(word).copied().unwrap_or_default();
+            }
+        }
+        for (bucket, vector) in image.iter_mut().skip(ERRNOS as usize).zip(self.errnos) {
+            *bucket = vector;
+        }
+        for (at, bucket) in [(META, Vector(words)), (KEY, key), (STASH, stash), (FULL, Vector::FULL)] {
             if let Some(place) = image.get_mut(at as usize) {
                 *place = bucket;
             }
         }
         Ok(image)
-    }
-
-    /// The final number of each set: only those that a name has are laid out, because adding a name to a second rule leaves
-    /// the set of the first behind.
-    fn set_numbers(&self) -> Result<Vec<u64>, ImageError> {
-        let mut next = 0;
-        let numbers: Vec<u64> = self
-            .set_list
-            .iter()
-            .map(|(_, names)| {
-                next += u64::from(*names > 0);
-                next.saturating_sub(1)
-            })
-            .collect();
-        if next > 0x1_0000 { Err(ImageError::TooManySets) } else { Ok(numbers) }
     }
 
     /// One vector number for each port, and the vectors. Few ports start or end a range, so few vectors differ.
@@ -256,38 +213,17 @@ impl ImageBuilder {
         }
         (numbers, vectors)
     }
+}
 
-    /// Two candidate buckets for each name; what finds room in neither stands in the stash.
-    fn name_table(&self, numbers: &[u64]) -> Result<(Vec<Vector>, Vector), ImageError> {
-        let mut count = self.names.len().div_ceil(6).max(1);
-        for _ in 0..8 {
-            if let Some(table) = self.try_name_table(count, numbers) {
-                return Ok(table);
-            }
-            count += count / 8 + 1;
-        }
-        Err(ImageError::NoArrangement)
-    }
-
-    fn try_name_table(&self, count: usize, numbers: &[u64]) -> Option<(Vec<Vector>, Vector)> {
-        let mut table = vec![Vector::EMPTY; count];
-        let mut stash = Vector::EMPTY;
-        for ((hash, exact), set) in &self.names {
-            let Place { fingerprint, first, second } =
-                name::place(&self.key, *hash, if *exact { Form::Exact } else { Form::Below });
-            let entry = fingerprint << 16 | numbers.get(*set as usize)?;
-            let free = |at: u64| {
-                let at = ((at * count as u64) >> 32) as usize;
-                (at, table.get(at).map_or(0, |bucket| bucket.0.iter().filter(|entry| **entry == 0).count()))
-            };
-            let ((first, first_free), (second, second_free)) = (free(first), free(second));
-            let at = if first_free >= second_free { first } else { second };
-            let bucket = if first_free.max(second_free) == 0 { &mut stash } else { table.get_mut(at)? };
-            *bucket.0.iter_mut().find(|entry| **entry == 0)? = entry;
-        }
-        Some((table, stash))
+/// Gives an image another policy number.
+pub fn renumber(image: &mut [Vector], version: u64) {
+    if let Some(Vector([_, number, ..])) = image.get_mut(META as usize) {
+        *number = version;
     }
 }
+
+/// Buckets in front of the name table.
+const HEADER: usize = FULL as usize + 1;
 
 fn clear(vector: &mut Vector, class: u16) {
     if let Some(word) = vector.0.get_mut(usize::from(class) / 64) {

@@ -9,20 +9,20 @@ fn sets_of(image: &Vec<Vector>, text: &str) -> Vec<u16> {
     let mut hash = name::START;
     for byte in text.bytes().rev() {
         if byte == b'.' {
-            to.union(set(image, &meta, find(image, &meta, key, hash, Form::Below)).unwrap().0);
+            to.union(set(image, &meta, find(image, &meta, key, hash), Form::Below).unwrap().0);
         }
         hash = name::push(key, hash, byte);
     }
-    to.union(set(image, &meta, find(image, &meta, key, hash, Form::Exact)).unwrap().0);
+    to.union(set(image, &meta, find(image, &meta, key, hash), Form::Exact).unwrap().0);
     to.classes().collect()
 }
 
 #[test]
 fn one_pass_finds_the_name_and_every_suffix() {
-    let mut builder = ImageBuilder::new(1, 512, RANDOM);
-    builder.name(b"evil.example", Form::Below, 0, false).unwrap();
-    builder.name(b"www.evil.example", Form::Exact, 1, false).unwrap();
-    builder.name(b"example", Form::Below, 2, false).unwrap();
+    let mut builder = ImageBuilder::new(1, 512, 100_000, RANDOM).unwrap();
+    builder.names([b"evil.example".as_slice()], &[Form::Below], 0, false).unwrap();
+    builder.names([b"www.evil.example".as_slice()], &[Form::Exact], 1, false).unwrap();
+    builder.names([b"example".as_slice()], &[Form::Below], 2, false).unwrap();
     let image = builder.build().unwrap();
     assert_eq!(sets_of(&image, "www.evil.example"), [0, 1, 2]);
     assert_eq!(sets_of(&image, "a.b.evil.example"), [0, 2]);
@@ -34,9 +34,9 @@ fn one_pass_finds_the_name_and_every_suffix() {
 
 #[test]
 fn a_hundred_thousand_names_are_all_found_and_no_other() {
-    let mut builder = ImageBuilder::new(1, 512, RANDOM);
+    let mut builder = ImageBuilder::new(1, 512, 100_000, RANDOM).unwrap();
     for n in 0..100_000 {
-        builder.name(format!("n{n}.test").as_bytes(), Form::Exact, (n % 512) as u16, false).unwrap();
+        builder.names([format!("n{n}.test").as_bytes()], &[Form::Exact], (n % 512) as u16, false).unwrap();
     }
     let image = builder.build().unwrap();
     for n in 0..100_000 {
@@ -48,7 +48,7 @@ fn a_hundred_thousand_names_are_all_found_and_no_other() {
 
 #[test]
 fn a_port_has_the_rules_of_its_ranges_and_those_without_ports() {
-    let mut builder = ImageBuilder::new(1, 512, RANDOM);
+    let mut builder = ImageBuilder::new(1, 512, 100_000, RANDOM).unwrap();
     builder.port(3, Protocol::Tcp, 443..=443);
     builder.port(3, Protocol::Udp, 443..=443);
     builder.port(4, Protocol::Udp, 8000..=8100);
@@ -65,7 +65,7 @@ fn a_port_has_the_rules_of_its_ranges_and_those_without_ports() {
 
 #[test]
 fn each_class_keeps_its_errno() {
-    let mut builder = ImageBuilder::new(1, 512, RANDOM);
+    let mut builder = ImageBuilder::new(1, 512, 100_000, RANDOM).unwrap();
     for class in 0..512 {
         builder.errno(class, (class % 133 + 1) as u8);
     }
@@ -83,16 +83,16 @@ fn what_is_no_image_has_no_meta() {
 
 #[test]
 fn what_a_name_excepts_is_kept_apart_from_what_it_matches() {
-    let mut builder = ImageBuilder::new(1, 3, RANDOM);
-    builder.name(b"evil.example", Form::Below, 0, false).unwrap();
-    builder.name(b"ok.evil.example", Form::Exact, 0, true).unwrap();
-    builder.name(b"ok.evil.example", Form::Exact, 2, false).unwrap();
+    let mut builder = ImageBuilder::new(1, 3, 100_000, RANDOM).unwrap();
+    builder.names([b"evil.example".as_slice()], &[Form::Below], 0, false).unwrap();
+    builder.names([b"ok.evil.example".as_slice()], &[Form::Exact], 0, true).unwrap();
+    builder.names([b"ok.evil.example".as_slice()], &[Form::Exact], 2, false).unwrap();
     let image = builder.build().unwrap();
     let meta = Meta::of(&image).unwrap();
     let key = image.bucket(KEY).unwrap();
 
-    let number = find(&image, &meta, key, name::hash(key, b"ok.evil.example"), Form::Exact);
-    let (to, except) = set(&image, &meta, number).unwrap();
+    let number = find(&image, &meta, key, name::hash(key, b"ok.evil.example"));
+    let (to, except) = set(&image, &meta, number, Form::Exact).unwrap();
 
     assert_eq!(to.classes().collect::<Vec<_>>(), [2]);
     assert_eq!(except.classes().collect::<Vec<_>>(), [0]);
@@ -105,9 +105,9 @@ fn names_in_the_stash_are_found() {
     for seed in 0..2_000_u64 {
         let random =
             [1, 2, 3, 4, 5, 6, 7, 8].map(|n: u64| (n + seed * 8).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let mut builder = ImageBuilder::new(1, 12, random);
+        let mut builder = ImageBuilder::new(1, 12, 12, random).unwrap();
         for (class, name) in names.iter().enumerate() {
-            builder.name(name.as_bytes(), Form::Exact, class as u16, false).unwrap();
+            builder.names([name.as_bytes()], &[Form::Exact], class as u16, false).unwrap();
         }
         let image = builder.build().unwrap();
         if image[STASH as usize].is_empty() {
@@ -123,14 +123,14 @@ fn names_in_the_stash_are_found() {
 
 #[test]
 fn an_image_without_names_finds_none() {
-    let image = ImageBuilder::new(1, 0, RANDOM).build().unwrap();
+    let image = ImageBuilder::new(1, 0, 100_000, RANDOM).unwrap().build().unwrap();
     assert_eq!(sets_of(&image, "example"), []);
     assert_eq!(sets_of(&image, ""), []);
 }
 
 #[test]
 fn the_numbers_of_an_image_are_those_given() {
-    let mut builder = ImageBuilder::new(7, 65, RANDOM);
+    let mut builder = ImageBuilder::new(7, 65, 100_000, RANDOM).unwrap();
     builder.default(true, false);
     builder.hold_allow(600);
     builder.mark(ClassVector::Deny, 64);
@@ -143,7 +143,7 @@ fn the_numbers_of_an_image_are_those_given() {
     let literal = (meta.literal_deny(), meta.literal_enforced(), meta.binds_everything());
     assert_eq!(literal, (false, false, false));
 
-    let mut builder = ImageBuilder::new(7, 65, RANDOM);
+    let mut builder = ImageBuilder::new(7, 65, 100_000, RANDOM).unwrap();
     builder.default(false, true);
     builder.literal(true, false);
     builder.mark(ClassVector::Deny, 64);
@@ -167,7 +167,7 @@ fn every_class_vector_is_found_word_by_word() {
         ClassVector::Everyone,
         ClassVector::ByCgroup,
     ];
-    let mut builder = ImageBuilder::new(1, 512, RANDOM);
+    let mut builder = ImageBuilder::new(1, 512, 100_000, RANDOM).unwrap();
     for (n, vector) in vectors.into_iter().enumerate() {
         builder.mark(vector, n as u16 * 70);
     }
@@ -186,7 +186,7 @@ fn every_class_vector_is_found_word_by_word() {
 
 #[test]
 fn ranges_that_overlap_or_touch_add_up() {
-    let mut builder = ImageBuilder::new(1, 3, RANDOM);
+    let mut builder = ImageBuilder::new(1, 3, 100_000, RANDOM).unwrap();
     builder.port(0, Protocol::Tcp, 0..=65_535);
     builder.port(1, Protocol::Tcp, 10..=20);
     builder.port(1, Protocol::Tcp, 15..=30);
@@ -205,7 +205,7 @@ fn ranges_that_overlap_or_touch_add_up() {
 
 #[test]
 fn an_errno_given_twice_is_the_last_one() {
-    let mut builder = ImageBuilder::new(1, 1, RANDOM);
+    let mut builder = ImageBuilder::new(1, 1, 100_000, RANDOM).unwrap();
     builder.errno(0, 1);
     builder.errno(0, 110);
     assert_eq!(errno(&builder.build().unwrap(), 0), Some(110));
@@ -213,32 +213,54 @@ fn an_errno_given_twice_is_the_last_one() {
 
 #[test]
 fn more_sets_than_a_number_tells_apart_are_refused() {
-    let mut builder = ImageBuilder::new(1, 512, RANDOM);
+    let mut builder = ImageBuilder::new(1, 512, 100_000, RANDOM).unwrap();
     let pairs = (0..512_u16).flat_map(|a| (a + 1..512).map(move |b| (a, b)));
     let mut result = Ok(());
     for (n, (a, b)) in pairs.enumerate().take(0x1_0001) {
         let name = format!("n{n}.test");
-        result = result.and_then(|()| builder.name(name.as_bytes(), Form::Exact, a, false));
-        result = result.and_then(|()| builder.name(name.as_bytes(), Form::Exact, b, false));
+        result = result.and_then(|()| builder.names([name.as_bytes()], &[Form::Exact], a, false));
+        result = result.and_then(|()| builder.names([name.as_bytes()], &[Form::Exact], b, false));
     }
-    assert_eq!(result, Ok(()));
-    assert_eq!(builder.build(), Err(ImageError::TooManySets));
+    assert_eq!(result, Err(ImageError::TooManySets));
 }
 
 /// Only combinations that some name has in the end count, not those on the way there.
 #[test]
 fn sets_that_no_name_has_any_longer_do_not_count() {
-    let mut builder = ImageBuilder::new(1, 512, RANDOM);
+    let mut builder = ImageBuilder::new(1, 512, 100_000, RANDOM).unwrap();
     let pairs = (0..512_u16).flat_map(|a| (a + 1..512).map(move |b| (a, b)));
     let pairs: Vec<_> = pairs.filter(|(a, b)| *a != 511 && *b != 511).take(40_000).collect();
     for class in 0..3 {
         for (n, (a, b)) in pairs.iter().enumerate() {
             let class = [*a, *b, 511][class];
             assert_eq!(
-                builder.name(format!("n{n}.test").as_bytes(), Form::Exact, class, false),
+                builder.names([format!("n{n}.test").as_bytes()], &[Form::Exact], class, false),
                 Ok(()),
                 "{n}"
             );
         }
     }
+}
+
+#[test]
+fn a_table_takes_the_names_it_was_made_for_and_then_says_so() {
+    let mut builder = ImageBuilder::new(1, 1, 6000, RANDOM).unwrap();
+    let mut result = Ok(());
+    let mut taken = 0;
+    while result == Ok(()) && taken < 20_000 {
+        result = builder.names([format!("n{taken}.test").as_bytes()], &[Form::Exact], 0, false);
+        taken += 1;
+    }
+    assert_eq!(result, Err(ImageError::NoRoom));
+    assert!((6000..=8000).contains(&taken), "{taken}");
+}
+
+#[test]
+fn an_image_can_be_given_another_number() {
+    let mut image = ImageBuilder::new(1, 1, 1, RANDOM).unwrap().build().unwrap();
+    let before = image.clone();
+    renumber(&mut image, 9);
+    assert_eq!(Meta::of(&image).unwrap().version(), 9);
+    renumber(&mut image, 1);
+    assert_eq!(image, before);
 }

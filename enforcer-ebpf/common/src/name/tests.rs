@@ -6,7 +6,7 @@ const RANDOM: [u64; 8] = [0x1234_5678_9abc_def1, 0xfeed_face_cafe_beef, 3, 4, 5,
 
 fn exact(random: [u64; 8], name: &str) -> Place {
     let key = key(random);
-    place(&key, hash(&key, name.as_bytes()), Form::Exact)
+    place(&key, hash(&key, name.as_bytes()))
 }
 
 #[test]
@@ -28,16 +28,9 @@ fn the_order_and_the_number_of_bytes_count() {
 }
 
 #[test]
-fn a_name_and_what_is_below_it_stand_in_different_places() {
-    let key = key(RANDOM);
-    let hash = hash(&key, b"evil.example");
-    assert_ne!(place(&key, hash, Form::Exact), place(&key, hash, Form::Below));
-}
-
-#[test]
 fn every_word_of_the_key_that_is_used_moves_a_name() {
     let before = exact(RANDOM, "evil.example");
-    for (word, what) in [(0, "first multiplier"), (1, "second multiplier"), (2, "exact"), (4, "second place")]
+    for (word, what) in [(0, "first multiplier"), (1, "second multiplier"), (2, "place"), (3, "second place")]
     {
         let mut random = RANDOM;
         random[word] ^= 1 << 20;
@@ -64,7 +57,7 @@ fn a_million_names_do_not_collide() {
             2 => format!("www.{n:x}.com"),
             _ => format!("a.b.c.{}.{}.net", n / 1000, n % 1000),
         };
-        let Place { fingerprint, first, .. } = place(&key, hash(&key, name.as_bytes()), Form::Exact);
+        let Place { fingerprint, first, .. } = place(&key, hash(&key, name.as_bytes()));
         assert!(seen.insert((fingerprint, first)), "{name}");
     }
 }
@@ -74,8 +67,7 @@ fn places_fill_the_table_evenly() {
     let key = key(RANDOM);
     let mut buckets = [[0_u32; 64]; 2];
     for n in 0..64_000 {
-        let Place { first, second, .. } =
-            place(&key, hash(&key, format!("n{n}.test").as_bytes()), Form::Below);
+        let Place { first, second, .. } = place(&key, hash(&key, format!("n{n}.test").as_bytes()));
         buckets[0][((first * 64) >> 32) as usize] += 1;
         buckets[1][((second * 64) >> 32) as usize] += 1;
     }
@@ -96,10 +88,8 @@ proptest! {
     #[test]
     fn a_place_has_48_32_and_32_bits(random: [u64; 8], name: Vec<u8>) {
         let key = key(random);
-        for form in [Form::Exact, Form::Below] {
-            let Place { fingerprint, first, second } = place(&key, hash(&key, &name), form);
-            prop_assert!(fingerprint < 1 << 48 && first < 1 << 32 && second < 1 << 32);
-        }
+        let Place { fingerprint, first, second } = place(&key, hash(&key, &name));
+        prop_assert!(fingerprint < 1 << 48 && first < 1 << 32 && second < 1 << 32);
     }
 
     /// The halves stay below 2^32, so that one never runs into the other, and are right modulo 2^31-1.

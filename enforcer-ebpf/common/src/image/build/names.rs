@@ -1,0 +1,138 @@
+//! The name table of an image, filled in place: a name costs its 8 bytes and nothing on the way there.
+
+use super::{
+    ImageError,
+    sets::{Meant, Sets},
+};
+use crate::{
+    Vector,
+    name::{self, Place},
+};
+
+/// A name table in the making, behind room for what stands in front of it.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) key: Vector,
+    /// Entries that found no room in the table.
+    pub(super) stash: Vector,
+    header: usize,
+    image: Vec<Vector>,
+    sets: Sets,
+}
+
+/// Where a name may stand.
+#[derive(Clone, Copy)]
+struct Seat {
+    fingerprint: u64,
+    first: usize,
+    second: usize,
+}
+
+/// Names that are put in their places together.
+const BATCH: usize = 16;
+
+impl Names {
+    /// A table for at most so many names, behind `header` buckets.
+    pub(super) fn new(header: usize, names: usize, key: Vector) -> Result<Self, ImageError> {
+        // Three quarters full: two choices among eight places each leave next to nothing to the stash.
+        let buckets = names.div_ceil(6).max(1);
+        u32::try_from(header + buckets).map_err(|_| ImageError::TooManyNames)?;
+        // Room for sets and ports, so that no larger copy has to be made at the end.
+        let mut image = Vec::with_capacity(header + buckets + ROOM);
+        image.resize(header + buckets, Vector::EMPTY);
+        Ok(Self { key, stash: Vector::EMPTY, header, image, sets: Sets::new() })
+    }
+
+    /// Buckets of the table.
+    pub(super) fn buckets(&self) -> u64 {
+        (self.image.len() - self.header) as u64
+    }
+
+    /// Adds names to a rule, or to what it excepts.
+    pub(super) fn insert<'a>(
+        &mut self,
+        names: impl IntoIterator<Item = &'a [u8]>,
+        meant: Meant,
+    ) -> Result<(), ImageError> {
+        // The set of a name that is new, once there is one.
+        let mut new = None;
+        let mut names = names.into_iter();
+        loop {
+            let mut batch = [None; BATCH];
+            for (seat, name) in batch.iter_mut().zip(names.by_ref()) {
+                *seat = Some(self.seat(name));
+            }
+            // All buckets of a batch are asked for before the first is needed: most are not in the cache.
+            let touched = batch.iter().flatten().fold(0, |sum, seat| {
+                let first = |at: usize| self.image.get(at).map_or(0, |bucket| bucket.0[0]);
+                sum ^ first(seat.first) ^ first(seat.second)
+            });
+            std::hint::black_box(touched);
+            for seat in batch.iter().flatten() {
+                self.put(*seat, meant, &mut new)?;
+            }
+            if let [.., None] = batch {
+                return Ok(());
+            }
+        }
+    }
+
+    fn seat(&self, name: &[u8]) -> Seat {
+        let Place { fingerprint, first, second } = name::place(&self.key, name::hash(&self.key, name));
+        let at = |fraction: u64| self.header + ((fraction * self.buckets()) >> 32) as usize;
+        Seat { fingerprint, first: at(first), second: at(second) }
+    }
+
+    fn put(&mut self, seat: Seat, meant: Meant, new: &mut Option<u16>) -> Result<(), ImageError> {
+        let Seat { fingerprint, first, second } = seat;
+        let look_at = |at: usize| self.image.get(at).map_or((false, 0), |bucket| look(bucket, fingerprint));
+        let ((in_first, first_free), (in_second, second_free)) = (look_at(first), look_at(second));
+        // Where a name with this fingerprint is found, there it is looked for.
+        let (bucket, known) = match (in_first, in_second) {
+            (true, _) => (self.image.get_mut(first), true),
+            (false, true) => (self.image.get_mut(second), true),
+            (false, false) if look(&self.stash, fingerprint).0 => (Some(&mut self.stash), true),
+            (false, false) if first_free.max(second_free) == 0 => (Some(&mut self.stash), false),
+            (false, false) if first_free >= second_free => (self.image.get_mut(first), false),
+            (false, false) => (self.image.get_mut(second), false),
+        };
+        let bucket = bucket.ok_or(ImageError::NoRoom)?;
+        if known {
+            let entry = bucket.0.iter_mut().find(|entry| **entry >> 16 == fingerprint && **entry != 0);
+            let entry = entry.ok_or(ImageError::NoRoom)?;
+            *entry = fingerprint << 16 | u64::from(self.sets.change(*entry as u16, meant)?);
+            // Its number may have been given back.
+            *new = None;
+            return Ok(());
+        }
+        let place = bucket.0.iter_mut().find(|entry| **entry == 0).ok_or(ImageError::NoRoom)?;
+        let set = match *new {
+            Some(set) => {
+                self.sets.enter(set);
+                set
+            }
+            None => self.sets.change(0, meant)?,
+        };
+        *new = Some(set);
+        *place = fingerprint << 16 | u64::from(set);
+        Ok(())
+    }
+
+    /// The image so far, and the vectors of the sets.
+    pub(super) fn finish(self) -> (Vec<Vector>, impl Iterator<Item = Vector>) {
+        (self.image, self.sets.vectors())
+    }
+}
+
+/// Buckets that sets and ports take in most policies; pages that are not used cost nothing.
+const ROOM: usize = 0x4000;
+
+/// Whether a bucket has an entry with this fingerprint, and how many places are free.
+fn look(bucket: &Vector, fingerprint: u64) -> (bool, u32) {
+    let (mut found, mut free) = (false, 0);
+    for entry in bucket.0 {
+        found |= entry >> 16 == fingerprint && entry != 0;
+        free += u32::from(entry == 0);
+    }
+    (found, free)
+}

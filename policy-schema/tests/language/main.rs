@@ -1,0 +1,6 @@
+//! The language by example: hand-written cases, and the pages that people read.
+
+mod corpus;
+mod examples;
+mod page;
+mod reference;
