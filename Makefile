@@ -1,9 +1,10 @@
 # `make` lists the targets. Every target installs what it needs first, see scripts/setup.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 POLICY ?= examples/policies/block-malicious-domains.yaml
+SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak mutants bench fmt lint clean
+.PHONY: help run test soak mutants bench fuzz fmt lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,11 +30,17 @@ bench: ## what it costs, beside a machine without it; into docs/benchmarks/lates
 	scripts/setup bench
 	$(SUDO) scripts/bench
 
+fuzz: ## fuzz what reads policies and lists, 10 minutes each target (SECONDS=N, TARGET=NAME for one)
+	scripts/setup fuzz
+	scripts/fuzz --seconds $(SECONDS) $(TARGET)
+
 fmt: ## format the Rust code
 	cargo fmt --all
+	cargo fmt --manifest-path policy-schema/fuzz/Cargo.toml
 
 lint: ## formatting and lints, without changing anything
 	cargo fmt --all --check
+	cargo fmt --manifest-path policy-schema/fuzz/Cargo.toml --check
 	cargo clippy --workspace --exclude enforcer-ebpf --all-targets -- -D warnings
 
 clean: ## remove everything that was built or downloaded

@@ -1,16 +1,17 @@
 //! From the text of a file to a [`Policy`], with every fault on the way.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use miette::NamedSource;
-use schemars::JsonSchema;
+use schemars::Schema;
 use serde::de::DeserializeOwned;
 
 use crate::build::place::Place;
 use crate::cases::Cases;
-use crate::diagnostic::{Diagnostic, Location, Report, Severity};
+use crate::diagnostic::{Diagnostic, Location, Report, Severity, lines};
+use crate::document::cases::CasesDocument;
 use crate::document::{self, Document, HoldDocument};
 use crate::policy::Policy;
 use crate::rule::Origin;
@@ -29,21 +30,27 @@ mod settings;
 const HOLD: Hold = Hold { deny: Duration::from_secs(3600), allow: Duration::from_secs(600) };
 /// The longest `hold`: a year. What is meant to last longer is a network, not a name.
 const MAX_HOLD: Duration = Duration::from_secs(365 * 86_400);
+/// What a policy file may hold; made once, since a machine may have many files and a test reads thousands.
+static POLICY: LazyLock<Schema> = LazyLock::new(|| schemars::schema_for!(Document));
+/// The first character of a file.
+const START: Spot = Spot { line: 1, column: 1, length: 1 };
 /// A rule name that events use for the built-in allows.
 const RESERVED: &str = "builtin";
 
 pub(crate) fn policy(source: &Source, lists: &dyn ReadList) -> Result<(Policy, Vec<Diagnostic>), Report> {
     let mut builder = Builder::new(source, lists);
     let start = "start with `version: 1` and `rules:`";
-    let policy = builder.file(&source.text, start).map(|(document, root)| builder.policy(document, &root));
+    let policy =
+        builder.file(&source.text, start, &POLICY).map(|(document, root)| builder.policy(document, &root));
     builder.outcome(policy)
 }
 
 /// Reads a file of cases.
 pub(crate) fn cases(source: &Source) -> Result<Cases, Report> {
     let mut builder = Builder::new(source, &NoLists);
+    let schema = schemars::schema_for!(CasesDocument);
     let cases = builder
-        .file(&source.text, "start with `cases:`")
+        .file(&source.text, "start with `cases:`", &schema)
         .map(|(document, root)| builder.cases(document, &root));
     builder.outcome(cases).map(|(cases, _)| cases)
 }
@@ -52,6 +59,8 @@ pub(crate) fn cases(source: &Source) -> Result<Cases, Report> {
 pub(crate) struct Builder<'a> {
     path: &'a Path,
     source: Arc<NamedSource<String>>,
+    /// Behind the last character.
+    end: Spot,
     lists: &'a dyn ReadList,
     diagnostics: Vec<Diagnostic>,
     /// The fields that were cut out for a fault of shape: what lacks them is not at fault for that.
@@ -85,7 +94,12 @@ impl<'a> Builder<'a> {
         // A byte order mark is no character of the file to any editor.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Arc::new(NamedSource::new(path.display().to_string(), text.to_owned()));
-        Self { path, source, lists, diagnostics: Vec::new(), cut: Vec::new() }
+        let end = lines(text).enumerate().last().map_or(START, |(index, (_, line))| Spot {
+            line: index + 1,
+            column: line.chars().count() + 1,
+            length: 1,
+        });
+        Self { path, source, end, lists, diagnostics: Vec::new(), cut: Vec::new() }
     }
 
     /// What was made of the file with what is doubtful about it, or everything that is wrong.
@@ -99,13 +113,12 @@ impl<'a> Builder<'a> {
     }
 
     /// The typed file with its tree. `hint` is how such a file starts.
-    fn file<T: DeserializeOwned + JsonSchema>(&mut self, text: &str, hint: &str) -> Option<(T, Node)> {
+    fn file<T: DeserializeOwned>(&mut self, text: &str, hint: &str, schema: &Schema) -> Option<(T, Node)> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let start = Spot { line: 1, column: 1, length: 1 };
         let mut root = match Node::parse(text) {
             Ok(Some(root)) => root,
             Ok(None) => {
-                self.error_at(start, "empty-file", "the file is empty", hint);
+                self.error_at(START, "empty-file", "the file is empty", hint);
                 return None;
             }
             Err(error) => {
@@ -113,12 +126,12 @@ impl<'a> Builder<'a> {
                 return None;
             }
         };
-        Some((self.document(text, &mut root)?, root))
+        Some((self.document(text, &mut root, schema)?, root))
     }
 
     /// The typed file: the whole of it, or what is left of it once its faults of shape are cut out.
-    fn document<T: DeserializeOwned + JsonSchema>(&mut self, text: &str, root: &mut Node) -> Option<T> {
-        let (keep, faults) = shape::examine(schemars::schema_for!(T).as_value(), root);
+    fn document<T: DeserializeOwned>(&mut self, text: &str, root: &mut Node, schema: &Schema) -> Option<T> {
+        let (keep, faults) = shape::examine(schema.as_value(), root);
         if faults.is_empty() {
             return match document::from_yaml(text) {
                 Ok(document) => Some(document),
@@ -133,7 +146,9 @@ impl<'a> Builder<'a> {
         for shape::Fault { code, message, hint, spot, field } in faults {
             let mut found =
                 Diagnostic::new(Severity::Error, code, message, self.location(spot)).length(spot.length);
-            found.hint = hint;
+            if let Some(hint) = hint {
+                found = found.hint(hint);
+            }
             self.cut.push(field.clone());
             self.diagnostics.push(found.field(field).source(&self.source));
         }
@@ -261,7 +276,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn location(&self, Spot { line, column, length: _ }: Spot) -> Location {
+    fn location(&self, spot: Spot) -> Location {
+        // Both readers believe in a line break at the end of the file.
+        let Spot { line, column, length: _ } = if spot.line > self.end.line { self.end } else { spot };
         Location { file: self.path.to_path_buf(), line, column }
     }
 }

@@ -63,7 +63,7 @@ impl Diagnostic {
         Self {
             severity,
             code,
-            message: message.into(),
+            message: one_line(message.into()),
             file,
             line,
             column,
@@ -75,7 +75,7 @@ impl Diagnostic {
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(one_line(hint.into()));
         self
     }
 
@@ -110,6 +110,9 @@ impl Diagnostic {
             let pad: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             let room = source.chars().count().saturating_sub(column.saturating_sub(1)).max(1);
             let caret = "^".repeat(self.length.clamp(1, room));
+            // Each character keeps its place, and none of them speaks to the terminal.
+            let source: String =
+                source.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
             text.push_str(&format!(" {gutter} |\n {line} | {source}\n {gutter} | {pad}{caret}\n"));
         }
         if let Some(hint) = &self.hint {
@@ -119,19 +122,15 @@ impl Diagnostic {
     }
 
     fn source_line(&self) -> Option<&str> {
-        let line = self.source.as_ref()?.inner().lines().nth(self.line.checked_sub(1)?)?;
+        let (_, line) = lines(self.source.as_ref()?.inner()).nth(self.line.checked_sub(1)?)?;
         (!line.trim().is_empty()).then_some(line)
     }
 
     /// The place as byte offsets into the source.
     fn span(&self) -> Option<SourceSpan> {
         let text = self.source.as_ref()?.inner();
-        let mut start = 0;
-        for line in text.split_inclusive('\n').take(self.line.checked_sub(1)?) {
-            start += line.len();
-        }
-        let rest = text.get(start..)?;
-        let bytes = |characters: usize| rest.chars().take(characters).map(char::len_utf8).sum::<usize>();
+        let (start, line) = lines(text).nth(self.line.checked_sub(1)?)?;
+        let bytes = |characters: usize| line.chars().take(characters).map(char::len_utf8).sum::<usize>();
         let before = bytes(self.column.saturating_sub(1));
         let through = bytes(self.column.saturating_sub(1) + self.length);
         Some((start + before, through - before).into())
@@ -170,6 +169,30 @@ impl miette::Diagnostic for Diagnostic {
         let label = LabeledSpan::new_with_span(None, self.span()?);
         Some(Box::new(std::iter::once(label)))
     }
+}
+
+/// The lines as YAML counts them, each with the byte it starts at: `\r` alone ends a line too.
+///
+/// Behind the last line break there is one more line, which may be empty.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut next = Some(0);
+    std::iter::from_fn(move || {
+        let start = next?;
+        let rest = text.get(start..)?;
+        let (line, rest) = rest.split_at_checked(rest.find(['\n', '\r']).unwrap_or(rest.len()))?;
+        let end = if rest.starts_with("\r\n") { 2 } else { 1 };
+        next = (!rest.is_empty()).then_some(start + line.len() + end);
+        Some((start, line))
+    })
+}
+
+/// The text without what would break its line, or speak to a terminal: files and lists may hold anything.
+fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
 }
 
 /// Everything that was found, at least one error among it, in the order of the file.

@@ -277,9 +277,7 @@ fn normalise(text: &str) -> Result<String, NameError> {
         return Err(NameError::Url(text.to_owned()));
     }
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    // Lists hold millions of names: most are seen not to be an address by their last byte.
-    let suspect = bare.ends_with(|c: char| c.is_ascii_digit()) || bare.contains(':');
-    if suspect && (bare.parse::<std::net::IpAddr>().is_ok() || bare.parse::<ipnet::IpNet>().is_ok()) {
+    if is_address(bare) {
         return Err(NameError::Address(text.to_owned()));
     }
     let name = if text.is_ascii() {
@@ -287,10 +285,22 @@ fn normalise(text: &str) -> Result<String, NameError> {
     } else {
         idna::domain_to_ascii(text).map_err(|_| NameError::International)?
     };
-    Ok(match name.strip_suffix('.') {
+    let name = match name.strip_suffix('.') {
         Some(relative) => relative.to_owned(),
         None => name,
-    })
+    };
+    // By now full-width digits are digits, and a dot at the end is gone.
+    if is_address(&name) {
+        return Err(NameError::Address(text.to_owned()));
+    }
+    Ok(name)
+}
+
+/// Whether a text is an address or a network.
+fn is_address(text: &str) -> bool {
+    // Lists hold millions of names: most are seen not to be an address by their last byte.
+    let suspect = text.ends_with(|c: char| c.is_ascii_digit()) || text.contains(':');
+    suspect && (text.parse::<std::net::IpAddr>().is_ok() || text.parse::<ipnet::IpNet>().is_ok())
 }
 
 /// As [`normalise`], label by label, since the rules for international names know no `*`.

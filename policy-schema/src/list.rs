@@ -337,22 +337,23 @@ fn detect(line: &str) -> ListFormat {
 }
 
 /// The names that a hosts file gives the machine itself.
+const OWN_NAMES: [&str; 12] = [
+    "localhost",
+    "localhost.localdomain",
+    "local",
+    "broadcasthost",
+    "0.0.0.0",
+    "ip6-localhost",
+    "ip6-loopback",
+    "ip6-localnet",
+    "ip6-mcastprefix",
+    "ip6-allnodes",
+    "ip6-allrouters",
+    "ip6-allhosts",
+];
+
 fn is_own_name(name: &str) -> bool {
-    matches!(
-        name,
-        "localhost"
-            | "localhost.localdomain"
-            | "local"
-            | "broadcasthost"
-            | "0.0.0.0"
-            | "ip6-localhost"
-            | "ip6-loopback"
-            | "ip6-localnet"
-            | "ip6-mcastprefix"
-            | "ip6-allnodes"
-            | "ip6-allrouters"
-            | "ip6-allhosts"
-    )
+    OWN_NAMES.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use miette::NamedSource;
 
-use crate::diagnostic::{Diagnostic, Report};
+use crate::diagnostic::{Diagnostic, Report, lines};
 
 /// One policy file.
 #[derive(Clone, Debug)]
@@ -62,10 +62,12 @@ fn not_utf8(path: PathBuf, error: &std::string::FromUtf8Error) -> Diagnostic {
     let before = String::from_utf8_lossy(valid);
     let before = before.strip_prefix('\u{feff}').unwrap_or(&before);
     let text = String::from_utf8_lossy(error.as_bytes());
-    let source = NamedSource::new(path.display().to_string(), text.trim_start_matches('\u{feff}').to_owned());
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let source = NamedSource::new(path.display().to_string(), text.to_owned());
     let mut found = Diagnostic::of_file(path, "not-utf8", "the file is not UTF-8");
-    found.line = before.matches('\n').count() + 1;
-    found.column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let (index, (_, line)) = lines(before).enumerate().last().unwrap_or_default();
+    found.line = index + 1;
+    found.column = line.chars().count() + 1;
     found.hint("save the file as UTF-8").source(&Arc::new(source))
 }
 

@@ -4,6 +4,8 @@
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
+use crate::diagnostic::lines;
+
 /// How deep maps and lists may lie in each other; the language needs five levels.
 const MAX_DEPTH: usize = 32;
 
@@ -54,6 +56,9 @@ pub(crate) struct TreeError {
 impl Node {
     /// Reads the one YAML document of a text; none if there is nothing but comments.
     pub(crate) fn parse(text: &str) -> Result<Option<Self>, TreeError> {
+        if let Some(error) = unprintable(text) {
+            return Err(error);
+        }
         let mut builder = Builder::default();
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|error| syntax(&error, text))?;
@@ -189,6 +194,26 @@ impl Builder {
     }
 }
 
+/// The first character that YAML keeps for escapes: saphyr takes it, serde_yaml refuses it without a place.
+fn unprintable(text: &str) -> Option<TreeError> {
+    let fits = |c| {
+        matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..)
+            && c != '\u{feff}'
+    };
+    if text.chars().all(fits) {
+        return None;
+    }
+    let (line, (column, character)) = lines(text).enumerate().find_map(|(index, (_, line))| {
+        Some((index + 1, line.chars().enumerate().find(|(_, c)| !fits(*c))?))
+    })?;
+    Some(TreeError {
+        code: "syntax",
+        message: format!("not valid YAML: `{}` cannot stand in a file", character.escape_unicode()),
+        hint: "take the character out, or write it as an escape in double quotes, such as `\"\\u0007\"`",
+        spot: Spot { line, column: column + 1, length: 1 },
+    })
+}
+
 fn syntax(error: &ScanError, text: &str) -> TreeError {
     let spot = spot(Span::empty(*error.marker()));
     if error.info().contains("anchor") {
@@ -212,7 +237,7 @@ fn syntax(error: &ScanError, text: &str) -> TreeError {
 
 /// The tab in the indentation of a line, or of the next, which a scanner takes for more of the value before it.
 fn tab(text: &str, line: usize) -> Option<Spot> {
-    let mut near = text.lines().zip(1..).skip(line.saturating_sub(1)).take(2);
+    let mut near = lines(text).map(|(_, content)| content).zip(1..).skip(line.saturating_sub(1)).take(2);
     near.find_map(|(content, line)| {
         let rest = content.trim_start_matches(' ');
         let indents = rest.starts_with('\t') && !rest.trim().is_empty();

@@ -179,3 +179,13 @@ rules: []
         ]
     );
 }
+
+#[test]
+fn a_finding_lies_in_the_file() {
+    for (text, place) in [("a: [", (1, 5)), ("a: [\n", (2, 1)), ("version: 1\nrules: [", (2, 9))] {
+        let source = Source { path: "a.yaml".into(), text: text.to_owned() };
+        let report = Policy::parse(&source, &NoLists).unwrap_err();
+        let found = &report.diagnostics()[0];
+        assert_eq!((found.code, (found.line, found.column)), ("syntax", place), "{text:?}");
+    }
+}

@@ -33,6 +33,24 @@ fn a_place_outside_of_the_text_has_no_excerpt() {
 }
 
 #[test]
+fn nothing_speaks_to_the_terminal() {
+    let at = Location::line("a.txt".as_ref(), 1);
+    let found = Diagnostic::new(Severity::Error, "bad-name", "`a\nb\u{1b}[2J` is\tü", at).hint("\u{85}");
+    assert_eq!((&*found.message, found.hint.as_deref()), ("`a\\nb\\u{1b}[2J` is\\tü", Some("\\u{85}")));
+    let shown = diagnostic("\ta\u{1b}[2J: x\n", 1, 8, 1).render();
+    assert!(shown.contains("\ta\u{fffd}[2J: x\n   | \t      ^\n"), "{shown}");
+}
+
+#[test]
+fn lines_are_those_of_yaml() {
+    let found = |text| lines(text).collect::<Vec<_>>();
+    assert_eq!(found(""), [(0, "")]);
+    assert_eq!(found("a\r\nb\rü\n\nc"), [(0, "a"), (3, "b"), (5, "ü"), (8, ""), (9, "c")]);
+    assert_eq!(found("a\n"), [(0, "a"), (2, "")]);
+    assert!(diagnostic("a: 1\rb: x", 2, 4, 1).render().contains(" 2 | b: x\n"));
+}
+
+#[test]
 fn json_has_what_a_tool_needs() {
     let json = serde_json::to_value(diagnostic("a: x\n", 1, 4, 1).field("a")).unwrap();
     let expected = serde_json::json!({

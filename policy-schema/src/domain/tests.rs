@@ -46,6 +46,8 @@ fn refuses_what_is_no_name() {
         ("a/b", NameError::Character('/')),
         ("a:1", NameError::Character(':')),
         ("192.0.2.1", NameError::Address("192.0.2.1".into())),
+        ("192.0.2.1.", NameError::Address("192.0.2.1.".into())),
+        ("\u{ff11}92.0.2.\u{ad}1", NameError::Address("\u{ff11}92.0.2.\u{ad}1".into())),
         ("2001:db8::/32", NameError::Address("2001:db8::/32".into())),
         ("http://a.example", NameError::Url("http://a.example".into())),
         (&long_label, NameError::LongLabel),

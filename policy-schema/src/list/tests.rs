@@ -49,6 +49,13 @@ fn duplicates_are_counted_across_spellings() {
 }
 
 #[test]
+fn a_hosts_file_names_the_machine_itself_in_any_case() {
+    let (outcome, names) = run(b"127.0.0.1 localhost LOCALHOST a.test\n::1 IP6-Loopback\n");
+    assert_eq!(names, ["a.test"]);
+    assert_eq!((outcome.names, outcome.bad_count), (1, 0));
+}
+
+#[test]
 fn globs_of_a_list_are_few() {
     let text: String = (0..MAX_GLOBS + 2).map(|number| format!("a{number}*.x.test\n")).collect();
     let mut names = NameSetBuilder::default();

@@ -13,4 +13,5 @@ fn the_first_byte_that_is_no_text_is_found() {
     assert_eq!(place(b"\xff\xfev\0"), (1, 1, "not-utf8"));
     assert_eq!(place(b"a: \xc3\xbc\nb: \xc3\xbc\xfcy\n"), (2, 5, "not-utf8"));
     assert_eq!(place(b"\xef\xbb\xbfa: \xe9"), (1, 4, "not-utf8"));
+    assert_eq!(place(b"a: 1\rb:\r\n\xe9"), (3, 1, "not-utf8"), "lines are those of YAML");
 }

@@ -64,3 +64,12 @@ fn what_is_no_part_of_the_language() {
     assert!(Node::parse("").unwrap().is_none());
     assert!(Node::parse("# only\n# comments").unwrap().is_none());
 }
+
+#[test]
+fn a_character_that_cannot_be_seen_has_a_place() {
+    for (text, place) in [("a: 1\r\nb:\t\u{7}", (2, 4)), ("ä\u{feff}", (1, 2)), ("\u{9f}", (1, 1))] {
+        let error = Node::parse(text).unwrap_err();
+        assert_eq!((error.code, (error.spot.line, error.spot.column)), ("syntax", place), "{text:?}");
+    }
+    assert!(Node::parse("a: \"\\u0007\u{85}ü\u{1f600}\"").is_ok());
+}

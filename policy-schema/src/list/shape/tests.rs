@@ -91,7 +91,7 @@ proptest! {
         end in any::<bool>(),
     ) {
         let mut text = first.to_owned();
-        let again = repeated.iter().filter_map(|index| (!lines.is_empty()).then(|| &lines[index.index(lines.len())]));
+        let again = repeated.iter().filter(|_| !lines.is_empty()).map(|index| &lines[index.index(lines.len())]);
         for line in lines.iter().chain(again) {
             text.push_str(line);
             text.push('\n');

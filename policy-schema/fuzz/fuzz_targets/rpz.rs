@@ -1,0 +1,8 @@
+//! Any bytes as a response policy zone.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use policy_schema::ListFormat;
+use policy_schema_fuzz::list;
+
+fuzz_target!(|data: &[u8]| list::check(ListFormat::Rpz, data));
