@@ -34,8 +34,8 @@ const MAX_HOLD: Duration = Duration::from_secs(365 * 86_400);
 static POLICY: LazyLock<Schema> = LazyLock::new(|| schemars::schema_for!(Document));
 /// The first character of a file.
 const START: Spot = Spot { line: 1, column: 1, length: 1 };
-/// A rule name that events use for the built-in allows.
-const RESERVED: &str = "builtin";
+/// What events and test files say where no rule decided.
+const RESERVED: [&str; 4] = ["builtin", "default", "error", "literalAddresses"];
 
 pub(crate) fn policy(source: &Source, lists: &dyn ReadList) -> Result<(Policy, Vec<Diagnostic>), Report> {
     let mut builder = Builder::new(source, lists);

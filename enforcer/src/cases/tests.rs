@@ -10,7 +10,7 @@ rules:
   - { name: site, action: allow, to: { names: [".good.example"] } }
   - { name: evil, action: deny, mode: audit, to: { names: ["evil.good.example"] } }
   - { name: who, action: deny, errno: EACCES, to: { cidrs: ["203.0.113.0/24"] }, subjects: { users: [web, 7], units: [x.service] } }
-  - { name: default, action: allow, to: { names: [odd.example] } }
+  - { name: odd, action: allow, to: { names: [odd.example] } }
 "#;
 
 fn judged(cases: &str) -> Judged {
@@ -31,7 +31,7 @@ fn cases_that_say_what_becomes_of_them_pass() {
   - { to: www.good.example, verdict: allow, rule: guard/site, effective: allow, effectiveRule: site }
   - { to: evil.good.example, verdict: deny, rule: evil, effective: allow, effectiveRule: site }
   - { to: 198.51.100.1, verdict: deny, rule: default, errno: EPERM }
-  - { to: odd.example, verdict: allow, rule: guard/default }
+  - { to: odd.example, verdict: allow, rule: guard/odd }
   - { to: 127.0.0.1, verdict: allow, rule: builtin }
   - { to: 192.0.2.53, port: 53, resolver: true, verdict: allow, rule: builtin }
   - { to: 203.0.113.9, user: web, verdict: deny, rule: who, errno: EACCES }
@@ -59,7 +59,7 @@ fn a_case_that_fails_says_where_what_and_why() {
         [
             "guard.test.yaml:2: www.good.example port 443/tcp, verdict is allow, expected deny, rule is `site`, expected `sight`, which is no rule of the policies (typo)\n  why: `www.good.example` matches `.good.example`",
             "guard.test.yaml:3: evil.good.example port 443/tcp, effective is allow, expected deny, effectiveRule is `site`, expected `evil`, errno is none, expected EPERM\n  why: `evil.good.example` matches `evil.good.example`\n  rule `site`: `evil.good.example` matches `.good.example`; it decides what happens, being the first that is enforced",
-            "guard.test.yaml:4: odd.example port 443/tcp, rule is `guard/default`, expected `default`\n  why: `odd.example` matches `odd.example`",
+            "guard.test.yaml:4: odd.example port 443/tcp, rule is `odd`, expected `default`\n  why: `odd.example` matches `odd.example`",
         ]
     );
     let uncovered: Vec<&str> = judged.uncovered().map(|place| place.rule.as_str()).collect();

@@ -53,7 +53,7 @@ const F_SETSIG: libc::c_int = 10;
 
 /// Takes a read lease. Who waits for it is told to us by SIGURG, which by default does nothing; SIGIO would end the process.
 fn lease(file: &File) -> io::Result<()> {
-    for (command, argument) in [(F_SETSIG, libc::SIGURG), (libc::F_SETLEASE, libc::F_RDLCK.into())] {
+    for (command, argument) in [(F_SETSIG, libc::SIGURG), (libc::F_SETLEASE, libc::F_RDLCK)] {
         // SAFETY: takes numbers only, and the file is open.
         if unsafe { libc::fcntl(file.as_raw_fd(), command, argument) } != 0 {
             return Err(io::Error::last_os_error());

@@ -22,12 +22,12 @@ impl Builder<'_> {
         for (index, document) in documents.into_iter().enumerate() {
             let place = place.item(index);
             self.check_label(&document.name, &place.key("name"));
-            if document.name == RESERVED {
-                let hint = "choose another name; events use this one for the built-in allows";
+            if RESERVED.contains(&document.name.as_str()) {
+                let hint = "choose another name; events use this one where no rule decided";
                 self.error(
                     &place.key("name"),
                     "reserved-name",
-                    format!("`{RESERVED}` cannot name a rule"),
+                    format!("`{}` cannot name a rule", document.name),
                     hint,
                 );
             }
