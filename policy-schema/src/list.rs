@@ -87,9 +87,11 @@ fn read_with(mut shapes: Shapes, bytes: &[u8], broadest: Breadth, names: &mut Na
     reader.outcome
 }
 
-/// How many names a list may hold: one a line, as a rule.
+/// How many names a list is likely to hold: one a line, unless the lines are empty.
 pub(crate) fn names_in(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|&&byte| byte == b'\n').count() + 1
+    const SHORTEST: usize = "a.b\n".len();
+    let lines = bytes.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    lines.min(bytes.len() / SHORTEST + 1)
 }
 
 struct Reader<'a> {
