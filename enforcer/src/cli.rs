@@ -224,11 +224,13 @@ async fn start_daemon(run: Run) -> Result<ExitCode, Failure> {
     if specs.is_empty() {
         specs.push("-".parse().map_err(Failure::from)?);
     }
-    // The policy first: its errors are the ones to mend, privileges or not.
+    // A pipe without a reader holds this up: nothing is loaded yet.
+    let sinks = sinks(&specs)?;
+    // The policy next: its errors are the ones to mend, privileges or not.
     let loaded = load(&options)?;
     may_run()?;
     let listener = Listener::bind(&instance)?;
-    let session = Session::start(options, loaded, sinks(&specs)?)?;
+    let session = Session::start(options, loaded, sinks)?;
     for line in session.greeting() {
         eprintln!("enforcer: {line}");
     }
@@ -249,10 +251,11 @@ async fn confine(exec: Exec) -> Result<ExitCode, Failure> {
     let Exec { policies, user, command } = exec;
     let result = async {
         let (options, specs) = options(policies);
+        let sinks = sinks(&specs)?;
         let loaded = load(&options)?;
         may_run()?;
         let confined = Confined { command, user: exec_user(user)? };
-        Ok::<i32, Failure>(exec::run(options, loaded, confined, sinks(&specs)?).await?)
+        Ok::<i32, Failure>(exec::run(options, loaded, confined, sinks).await?)
     };
     result.await.map(exit).map_err(Failure::of_exec)
 }

@@ -146,8 +146,13 @@ pub async fn run(
                 let Some(Trial { before, .. }) = trial.take() else { continue };
                 let Some(before) = before else { return Ok(End::NotConfirmed) };
                 say("the change was not confirmed in time: going back to the policy before it");
-                let back = session.put_in_force(before);
-                session.survive(back);
+                let back = session.put_in_force(Arc::clone(&before));
+                if session.survive(back).is_none() {
+                    say("going back failed and is tried again");
+                    trial = Some(Trial { until: Instant::now() + TICK, before: Some(before) });
+                }
+                let watched = session.births();
+                births = session.survive(watched).flatten();
             }
             Some((request, answer)) = requests.recv() => match request {
                 Request::Confirm => {

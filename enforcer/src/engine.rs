@@ -265,7 +265,8 @@ impl Engine {
         self.kernel.control(Control::Epoch, ended + 1)?;
         self.epoch = ended + 1;
         self.kernel.fence()?;
-        let bound = self.fresh(self.version, ended)?;
+        // The epoch before is the place of the one that has begun: what is in it now may still be handed over.
+        let bound = self.kernel.fresh(self.version, ended)?;
         self.take_over(&policy, &bound);
         let truth = self.names.truth(&policy, clock::boot());
         self.kernel.set_truth(self.version, &truth)?;

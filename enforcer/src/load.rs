@@ -50,8 +50,10 @@ impl LoadError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; examples are in `examples/policies/`".to_owned())
             }
-            Self::Image(_) => Some("let rules share their lists whole, or merge rules".to_owned()),
-            Self::Read { .. } | Self::Policy(_) | Self::Random(_) => None,
+            Self::Image(ImageError::TooManySets) => {
+                Some("let rules share their lists whole, or merge rules".to_owned())
+            }
+            Self::Read { .. } | Self::Policy(_) | Self::Image(_) | Self::Random(_) => None,
             Self::Empty(_) => Some("policy files end in `.yaml` or `.yml`".to_owned()),
             Self::NoCases(_) => Some("test files are called `NAME.test.yaml`".to_owned()),
         }
@@ -210,7 +212,7 @@ fn visible(
 
 fn policy(path: PathBuf, lists: &Lists) -> Result<(Policy, Vec<Diagnostic>), LoadError> {
     let bytes = fs::read(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
-    (&path, &bytes).hash(&mut *lists.hasher.borrow_mut());
+    lists.note(&path, &bytes);
     let source = Source::from_bytes(path, bytes).map_err(LoadError::Policy)?;
     Policy::parse(&source, lists).map_err(LoadError::Policy)
 }
@@ -235,6 +237,14 @@ struct Lists {
     hasher: RefCell<DefaultHasher>,
 }
 
+impl Lists {
+    /// Takes a file into the fingerprint, whichever way its path is written.
+    fn note(&self, path: &Path, bytes: &[u8]) {
+        let absolute = std::path::absolute(path);
+        (absolute.as_deref().unwrap_or(path), bytes).hash(&mut *self.hasher.borrow_mut());
+    }
+}
+
 impl ReadList for Lists {
     fn read(&self, path: &Path) -> io::Result<Vec<ListFile>> {
         self.read.borrow_mut().push(path.to_path_buf());
@@ -250,7 +260,7 @@ impl ReadList for Lists {
         let mut files = Vec::new();
         for path in paths {
             let bytes = mapped::read(&path)?;
-            (&path, (*bytes).as_ref()).hash(&mut *self.hasher.borrow_mut());
+            self.note(&path, (*bytes).as_ref());
             files.push(ListFile { bytes, path });
         }
         Ok(files)

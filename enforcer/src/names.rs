@@ -33,9 +33,18 @@ struct Sighting {
 #[derive(Clone, Debug, Default)]
 pub struct NameTable {
     addresses: BTreeMap<Address, Vec<Sighting>>,
-    /// Bindings that no record explains (it was lost): kept without a name until they expire.
-    nameless: BTreeMap<Address, Binding>,
+    /// Bindings that no record explains (it was lost).
+    nameless: BTreeMap<Address, Nameless>,
     overflow: u64,
+}
+
+/// A binding whose names are not known.
+#[derive(Clone, Copy, Debug)]
+struct Nameless {
+    /// With the expiry that the kernel gave it, none for untrusted answers alone: how long it allows.
+    binding: Binding,
+    /// How long it denies.
+    until: u64,
 }
 
 /// What recording an answer showed.
@@ -82,7 +91,7 @@ impl NameTable {
         for sighting in self.addresses.values_mut().flatten() {
             sighting.said = policy.judge(&sighting.chain, sighting.trusted);
         }
-        for binding in self.nameless.values_mut() {
+        for Nameless { binding, .. } in self.nameless.values_mut() {
             // Doubt only makes stricter: a name that is not known spares no deny, and lets nothing through.
             let any = translate(&binding.any);
             let mut all = any;
@@ -104,13 +113,15 @@ impl NameTable {
                 continue;
             }
             adopted += 1;
-            let kept = self.nameless.entry(*address).or_insert(Binding::IDENTITY);
-            kept.any.union(&binding.any);
-            kept.all.intersect(&binding.all);
-            kept.except.union(&binding.except);
+            let kept =
+                self.nameless.entry(*address).or_insert(Nameless { binding: Binding::IDENTITY, until: 0 });
+            kept.binding.any.union(&binding.any);
+            kept.binding.all.intersect(&binding.all);
+            kept.binding.except.union(&binding.except);
+            kept.binding.expiry = kept.binding.expiry.max(binding.expiry);
             // Untrusted answers leave no expiry; what they deny is held as long as any deny.
             let held = now.saturating_add(policy.holds.last().map_or(0, |hold| hold.length));
-            kept.expiry = kept.expiry.max(if binding.expiry == 0 { held } else { binding.expiry });
+            kept.until = kept.until.max(if binding.expiry == 0 { held } else { binding.expiry });
         }
         adopted
     }
@@ -132,7 +143,7 @@ impl NameTable {
             shrunk |= sightings.len() != count;
             !sightings.is_empty()
         });
-        self.nameless.retain(|_, binding| binding.expiry > now);
+        self.nameless.retain(|_, nameless| nameless.until > now);
         shrunk || self.addresses.len() + self.nameless.len() != before
     }
 
@@ -143,7 +154,9 @@ impl NameTable {
             let holds = policy.holds.iter().map(|hold| hold.length).chain([0]);
             holds.map(|hold| end(sighting, hold))
         });
-        ends.chain(self.nameless.values().map(|binding| binding.expiry)).filter(|end| *end > now).min()
+        ends.chain(self.nameless.values().flat_map(|nameless| [nameless.binding.expiry, nameless.until]))
+            .filter(|end| *end > now)
+            .min()
     }
 
     /// The live names of an address, nearest to the question first.
@@ -189,7 +202,9 @@ impl NameTable {
 
     fn binding(&self, address: &Address, policy: &Compiled, now: u64) -> Option<Binding> {
         let mut binding = self.sighted(address, policy, now);
-        if let Some(nameless) = self.nameless.get(address).filter(|binding| binding.expiry > now) {
+        if let Some(Nameless { binding: nameless, .. }) =
+            self.nameless.get(address).filter(|kept| kept.until > now)
+        {
             binding.any.union(&nameless.any);
             binding.all.intersect(&nameless.all);
             binding.except.union(&nameless.except);

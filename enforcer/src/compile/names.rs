@@ -11,10 +11,16 @@ use std::collections::BTreeMap;
 /// An image that holds the names and nothing else yet.
 pub(super) fn image(policy: &PolicySet, random: [u64; 8]) -> Result<ImageBuilder, ImageError> {
     let mut room = distinct(policy);
+    let mut shrunk = false;
     // The table is filled in one go. That it has no room has happened in no test that gave it as much as it has here.
     for _ in 0..8 {
         match try_image(policy, room, random) {
             Err(ImageError::NoRoom) => room += room / 8 + 8,
+            // The rules share more names than their digests told.
+            Ok(image) if !shrunk && image.name_count() < room / 3 => {
+                shrunk = true;
+                room = image.name_count();
+            }
             result => return result,
         }
     }

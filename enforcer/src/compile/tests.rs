@@ -70,3 +70,22 @@ fn users_without_an_account_are_told() {
     assert_eq!(compiled.unknown_users, ["nobody-here"]);
     assert_eq!(compiled.users.keys().copied().collect::<Vec<_>>(), [7]);
 }
+
+#[test]
+fn names_that_rules_share_take_room_once() {
+    let shared: String = (0..3000).map(|number| format!("n{number}.test, ")).collect();
+    let rule = |number: usize| {
+        format!(
+            "  - {{ name: r{number}, action: deny, ports: [{number}], to: {{ names: [{shared}own{number}.test] }} }}\n"
+        )
+    };
+    let image = |rules: usize| {
+        let text = format!("version: 1\nrules:\n{}", (1..=rules).map(rule).collect::<String>());
+        let source = policy_schema::Source { path: "a.yaml".into(), text };
+        let (policy, _) = policy_schema::Policy::parse(&source, &policy_schema::NoLists).unwrap();
+        let (set, _) = PolicySet::new(vec![policy], None).unwrap();
+        Compiled::new(set, [1; 8], |_| None).unwrap().image.len()
+    };
+    let (one, ten) = (image(1), image(10));
+    assert!(ten < one + 200, "{one} buckets for one rule, {ten} for ten");
+}

@@ -124,7 +124,20 @@ fn a_binding_that_no_record_explains_is_kept_nameless_until_its_end() {
     // An untrusted answer leaves no expiry: held as long as any deny.
     denied.expiry = 0;
     table.adopt(&[(address(X), denied)], &policy, NOW);
-    assert_eq!(rules(table.truth(&policy, NOW + 99 * SECOND).get(&address(X))), [0]);
+    let truth = table.truth(&policy, NOW + 99 * SECOND);
+    assert_eq!(rules(truth.get(&address(X))), [0]);
+    // .. and it prolongs nothing that was allowed.
+    assert_eq!(truth[&address(X)].expiry, NOW + 5 * SECOND);
+}
+
+#[test]
+fn an_untrusted_answer_whose_record_was_lost_is_no_lookup() {
+    let policy = policy(1, DENY);
+    let mut table = NameTable::default();
+    let mut denied = Binding::IDENTITY;
+    denied.any.insert(0);
+    table.adopt(&[(address(X), denied)], &policy, NOW);
+    assert_eq!(table.truth(&policy, NOW)[&address(X)].expiry, 0);
 }
 
 #[test]

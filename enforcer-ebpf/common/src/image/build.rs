@@ -128,6 +128,11 @@ impl ImageBuilder {
         self.names.insert(names, Meant { class, except, forms })
     }
 
+    /// How many names there are so far, each once.
+    pub fn name_count(&self) -> usize {
+        self.names.count
+    }
+
     /// The buckets of the image.
     ///
     /// # Errors

@@ -5,6 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// On tmpfs, which is there everywhere and knows leases.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap()
+}
+
 fn long_file(directory: &Path) -> std::path::PathBuf {
     let path = directory.join("list.txt");
     fs::write(&path, "a.test\n".repeat(20_000)).unwrap();
@@ -13,7 +18,7 @@ fn long_file(directory: &Path) -> std::path::PathBuf {
 
 #[test]
 fn whoever_writes_waits_until_the_list_is_let_go() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = long_file(directory.path());
     let mapped = Mapped::new(File::open(&path).unwrap()).expect("this file system knows leases");
     let impatient = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path);
@@ -33,7 +38,7 @@ fn whoever_writes_waits_until_the_list_is_let_go() {
 
 #[test]
 fn a_file_that_is_being_written_is_copied() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = long_file(directory.path());
     let writer = OpenOptions::new().append(true).open(&path).unwrap();
     assert!(Mapped::new(File::open(&path).unwrap()).is_none());
@@ -44,7 +49,7 @@ fn a_file_that_is_being_written_is_copied() {
 
 #[test]
 fn an_empty_and_a_missing_file() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let path = directory.path().join("empty");
     fs::write(&path, "").unwrap();
     assert!((*read(&path).unwrap()).as_ref().is_empty());

@@ -18,6 +18,8 @@ pub(super) struct Names {
     header: usize,
     image: Vec<Vector>,
     sets: Sets,
+    /// Names in the table and the stash.
+    pub(super) count: usize,
 }
 
 /// Where a name may stand.
@@ -40,7 +42,7 @@ impl Names {
         // Room for sets and ports, so that no larger copy has to be made at the end.
         let mut image = Vec::with_capacity(header + buckets + ROOM);
         image.resize(header + buckets, Vector::EMPTY);
-        Ok(Self { key, stash: Vector::EMPTY, header, image, sets: Sets::new() })
+        Ok(Self { key, stash: Vector::EMPTY, header, image, sets: Sets::new(), count: 0 })
     }
 
     /// Buckets of the table.
@@ -115,6 +117,7 @@ impl Names {
         };
         *new = Some(set);
         *place = fingerprint << 16 | u64::from(set);
+        self.count += 1;
         Ok(())
     }
 
