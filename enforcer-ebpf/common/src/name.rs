@@ -58,7 +58,16 @@ pub fn place(key: &Vector, hash: u64) -> Place {
 /// Hashes a normalised name: lower case, dots between labels, none at the end.
 #[cfg(feature = "user")]
 pub fn hash(key: &Vector, name: &[u8]) -> u64 {
-    name.iter().rev().fold(START, |hash, byte| push(key, hash, *byte))
+    let [low_key, high_key, ..] = key.0;
+    // What `push` does, with the two halves apart: lists hold millions of names.
+    let (low, high) = name.iter().rev().fold((1_u64, 1_u64), |(low, high), byte| {
+        let byte = u64::from(*byte) + 1;
+        (
+            reduce(low.wrapping_mul(low_key).wrapping_add(byte)),
+            reduce(high.wrapping_mul(high_key).wrapping_add(byte)),
+        )
+    });
+    high << 32 | low
 }
 
 /// A key bucket from random words.

@@ -57,6 +57,7 @@ const PROGRAMS: &str = "7. Time inside the kernel programs";
 fn main() -> ExitCode {
     let outcome = match env::args().nth(1).as_deref() {
         Some("client") => client::main(),
+        Some("check") => lists::main(),
         _ => Options::parse(env::args().skip(1)).and_then(|options| bench(&options)),
     };
     match outcome {

@@ -107,7 +107,9 @@ impl Names {
             *new = None;
             return Ok(());
         }
-        let place = bucket.0.iter_mut().find(|entry| **entry == 0).ok_or(ImageError::NoRoom)?;
+        // Places are taken from the front and never given up.
+        let taken = bucket.0.iter().filter(|entry| **entry != 0).count();
+        let place = bucket.0.get_mut(taken).ok_or(ImageError::NoRoom)?;
         let set = match *new {
             Some(set) => {
                 self.sets.enter(set);
