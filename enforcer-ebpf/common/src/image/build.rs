@@ -151,9 +151,8 @@ impl ImageBuilder {
         let class_words = u64::from(self.classes.max(1)).div_ceil(64);
         let (key, stash, table) = (self.names.key, self.names.stash, self.names.buckets());
         let (mut image, sets) = self.names.finish();
-        let mut words = [MAGIC, self.version, flags, 0, table << 32 | HEADER as u64, 0, 0, class_words];
-        words[3] = image.len() as u64;
-        words[6] = self.hold_allow;
+        let (sets_start, names) = (image.len() as u64, table << 32 | HEADER as u64);
+        let mut words = [MAGIC, self.version, flags, sets_start, names, 0, self.hold_allow, class_words];
         image.extend(sets);
         if let Some((numbers, vectors)) = ports {
             let start = image.len() as u64;
