@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
-use hashbrown::HashTable;
+use hashbrown::hash_table::{self, HashTable};
 use serde::Serialize;
 
 use crate::domain::{DomainName, DomainPattern, NameGlob, parent, written};
@@ -70,19 +70,21 @@ impl Names {
     fn insert_at(&mut self, form: Form, name: &[u8], text: u16, start: usize) -> Result<bool, Full> {
         let Self { texts, entries, index, digest } = self;
         let hash = hash(form, name);
-        if index.find(hash, |&at| texts.is(entries, at, form, name)).is_some() {
+        let same = |&at: &u32| texts.is(entries, at, form, name);
+        let hash_table::Entry::Vacant(place) = index.entry(hash, same, |&at| texts.hash_of(entries, at))
+        else {
             return Ok(false);
-        }
+        };
         let (Ok(start), Ok(length), Ok(at)) =
             (u32::try_from(start), u8::try_from(name.len()), u32::try_from(entries.len()))
         else {
             return Err(Full);
         };
+        place.insert(at);
+        entries.push(Entry { start, text, length, form });
         if text == OWN {
             texts.own.extend_from_slice(name);
         }
-        entries.push(Entry { start, text, length, form });
-        index.insert_unique(hash, at, |&at| texts.hash_of(entries, at));
         *digest = digest.wrapping_add(hash);
         Ok(true)
     }

@@ -50,24 +50,61 @@ pub fn push(key: &Vector, hash: u64, byte: u8) -> u64 {
 #[inline(always)]
 pub fn place(key: &Vector, hash: u64) -> Place {
     let [_, _, one, two, ..] = key.0;
+    let hash = least(hash >> 32) << 32 | least(hash & 0xffff_ffff);
     let one = mix(hash ^ one);
     let two = mix(one ^ two);
     Place { fingerprint: (two & 0xffff) << 32 | one & 0xffff_ffff, first: one >> 32, second: two >> 32 }
 }
 
-/// Hashes a normalised name: lower case, dots between labels, none at the end.
+/// Hashes many names under one key, eight bytes in one step of what [`push`] does byte by byte.
 #[cfg(feature = "user")]
-pub fn hash(key: &Vector, name: &[u8]) -> u64 {
-    let [low_key, high_key, ..] = key.0;
-    // What `push` does, with the two halves apart: lists hold millions of names.
-    let (low, high) = name.iter().rev().fold((1_u64, 1_u64), |(low, high), byte| {
-        let byte = u64::from(*byte) + 1;
-        (
-            reduce(low.wrapping_mul(low_key).wrapping_add(byte)),
-            reduce(high.wrapping_mul(high_key).wrapping_add(byte)),
-        )
-    });
-    high << 32 | low
+#[derive(Clone, Copy, Debug)]
+pub struct Hasher {
+    low: Powers,
+    high: Powers,
+}
+
+/// The powers of a multiplier modulo 2^31-1, from 0 to [`STEP`].
+#[cfg(feature = "user")]
+type Powers = [u64; STEP + 1];
+
+/// Bytes in a step. Their products fit into 64 bits: 2^31 * 2^31 + 8 * 2^31 * 2^9.
+#[cfg(feature = "user")]
+const STEP: usize = 8;
+
+#[cfg(feature = "user")]
+impl Hasher {
+    /// A hasher for the names of an image with this key bucket.
+    pub fn new(key: &Vector) -> Self {
+        let powers = |multiplier: u64| {
+            let mut next = 1;
+            core::array::from_fn(|_| {
+                let power = next;
+                next = power * multiplier % PRIME;
+                power
+            })
+        };
+        let [low, high, ..] = key.0;
+        Self { low: powers(low), high: powers(high) }
+    }
+
+    /// Hashes a normalised name: lower case, dots between labels, none at the end.
+    pub fn hash(&self, name: &[u8]) -> u64 {
+        let (front, steps) = name.as_rchunks::<STEP>();
+        let (mut low, mut high) = (1, 1);
+        for step in steps.iter().rev() {
+            (low, high) = (add(&self.low, low, step), add(&self.high, high, step));
+        }
+        add(&self.high, high, front) << 32 | add(&self.low, low, front)
+    }
+}
+
+/// Adds the bytes in front of what is hashed, [`STEP`] at most.
+#[cfg(feature = "user")]
+#[inline(always)]
+fn add(powers: &Powers, half: u64, bytes: &[u8]) -> u64 {
+    let products = bytes.iter().zip(powers).map(|(byte, power)| (u64::from(*byte) + 1) * power).sum::<u64>();
+    reduce(half * powers.get(bytes.len()).copied().unwrap_or_default() + products)
 }
 
 /// A key bucket from random words.
@@ -84,6 +121,12 @@ pub fn key(random: [u64; 8]) -> Vector {
 fn reduce(value: u64) -> u64 {
     let once = (value & PRIME).wrapping_add(value >> 31);
     (once & PRIME).wrapping_add(once >> 31)
+}
+
+/// The one representative below 2^31-1 of what [`reduce`] leaves.
+#[inline(always)]
+fn least(half: u64) -> u64 {
+    half.wrapping_sub(PRIME.wrapping_mul(half.wrapping_add(1) >> 31))
 }
 
 /// The finaliser of MurmurHash3 (fmix64): a bijection that spreads every input bit.

@@ -91,7 +91,7 @@ fn what_a_name_excepts_is_kept_apart_from_what_it_matches() {
     let meta = Meta::of(&image).unwrap();
     let key = image.bucket(KEY).unwrap();
 
-    let number = find(&image, &meta, key, name::hash(key, b"ok.evil.example"));
+    let number = find(&image, &meta, key, name::Hasher::new(key).hash(b"ok.evil.example"));
     let (to, except) = set(&image, &meta, number, Form::Exact).unwrap();
 
     assert_eq!(to.classes().collect::<Vec<_>>(), [2]);

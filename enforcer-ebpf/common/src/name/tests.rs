@@ -6,7 +6,7 @@ const RANDOM: [u64; 8] = [0x1234_5678_9abc_def1, 0xfeed_face_cafe_beef, 3, 4, 5,
 
 fn exact(random: [u64; 8], name: &str) -> Place {
     let key = key(random);
-    place(&key, hash(&key, name.as_bytes()))
+    place(&key, Hasher::new(&key).hash(name.as_bytes()))
 }
 
 #[test]
@@ -16,8 +16,8 @@ fn a_name_is_hashed_from_its_end() {
     for byte in b"www.evil.example".iter().rev() {
         pushed = push(&key, pushed, *byte);
     }
-    assert_eq!(pushed, hash(&key, b"www.evil.example"));
-    assert_eq!(hash(&key, b""), START);
+    assert_eq!(pushed, Hasher::new(&key).hash(b"www.evil.example"));
+    assert_eq!(Hasher::new(&key).hash(b""), START);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_million_names_do_not_collide() {
             2 => format!("www.{n:x}.com"),
             _ => format!("a.b.c.{}.{}.net", n / 1000, n % 1000),
         };
-        let Place { fingerprint, first, .. } = place(&key, hash(&key, name.as_bytes()));
+        let Place { fingerprint, first, .. } = place(&key, Hasher::new(&key).hash(name.as_bytes()));
         assert!(seen.insert((fingerprint, first)), "{name}");
     }
 }
@@ -67,7 +67,8 @@ fn places_fill_the_table_evenly() {
     let key = key(RANDOM);
     let mut buckets = [[0_u32; 64]; 2];
     for n in 0..64_000 {
-        let Place { first, second, .. } = place(&key, hash(&key, format!("n{n}.test").as_bytes()));
+        let Place { first, second, .. } =
+            place(&key, Hasher::new(&key).hash(format!("n{n}.test").as_bytes()));
         buckets[0][((first * 64) >> 32) as usize] += 1;
         buckets[1][((second * 64) >> 32) as usize] += 1;
     }
@@ -81,14 +82,14 @@ proptest! {
     fn the_hash_of_a_suffix_is_the_state_at_its_first_byte(random: [u64; 8], front: Vec<u8>, suffix: Vec<u8>) {
         let key = key(random);
         let whole = [front.as_slice(), suffix.as_slice()].concat();
-        let state = hash(&key, &suffix);
-        prop_assert_eq!(front.iter().rev().fold(state, |state, byte| push(&key, state, *byte)), hash(&key, &whole));
+        let state = Hasher::new(&key).hash(&suffix);
+        prop_assert_eq!(front.iter().rev().fold(state, |state, byte| push(&key, state, *byte)), Hasher::new(&key).hash(&whole));
     }
 
     #[test]
     fn a_place_has_48_32_and_32_bits(random: [u64; 8], name: Vec<u8>) {
         let key = key(random);
-        let Place { fingerprint, first, second } = place(&key, hash(&key, &name));
+        let Place { fingerprint, first, second } = place(&key, Hasher::new(&key).hash(&name));
         prop_assert!(fingerprint < 1 << 48 && first < 1 << 32 && second < 1 << 32);
     }
 
@@ -101,7 +102,7 @@ proptest! {
                 (sum * u128::from(multiplier) + u128::from(*byte) + 1) % u128::from(PRIME)
             })
         };
-        let hash = hash(&key, &name);
+        let hash = Hasher::new(&key).hash(&name);
         let [low, high, ..] = key.0;
         prop_assert_eq!(u128::from((hash & 0xffff_ffff) % PRIME), expected(low));
         prop_assert_eq!(u128::from((hash >> 32) % PRIME), expected(high));

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     Vector,
-    name::{self, Place},
+    name::{self, Hasher, Place},
+    vector::WORDS,
 };
 
 /// A name table in the making, behind room for what stands in front of it.
@@ -15,6 +16,7 @@ pub(super) struct Names {
     pub(super) key: Vector,
     /// Entries that found no room in the table.
     pub(super) stash: Vector,
+    hasher: Hasher,
     header: usize,
     image: Vec<Vector>,
     sets: Sets,
@@ -42,7 +44,15 @@ impl Names {
         // Room for sets and ports, so that no larger copy has to be made at the end.
         let mut image = Vec::with_capacity(header + buckets + ROOM);
         image.resize(header + buckets, Vector::EMPTY);
-        Ok(Self { key, stash: Vector::EMPTY, header, image, sets: Sets::new(), count: 0 })
+        Ok(Self {
+            key,
+            stash: Vector::EMPTY,
+            hasher: Hasher::new(&key),
+            header,
+            image,
+            sets: Sets::new(),
+            count: 0,
+        })
     }
 
     /// Buckets of the table.
@@ -80,23 +90,25 @@ impl Names {
     }
 
     fn seat(&self, name: &[u8]) -> Seat {
-        let Place { fingerprint, first, second } = name::place(&self.key, name::hash(&self.key, name));
+        let Place { fingerprint, first, second } = name::place(&self.key, self.hasher.hash(name));
         let at = |fraction: u64| self.header + ((fraction * self.buckets()) >> 32) as usize;
         Seat { fingerprint, first: at(first), second: at(second) }
     }
 
     fn put(&mut self, seat: Seat, meant: Meant, new: &mut Option<u16>) -> Result<(), ImageError> {
         let Seat { fingerprint, first, second } = seat;
-        let look_at = |at: usize| self.image.get(at).map_or((false, 0), |bucket| look(bucket, fingerprint));
-        let ((in_first, first_free), (in_second, second_free)) = (look_at(first), look_at(second));
+        let look_at =
+            |at: usize| self.image.get(at).map_or((false, WORDS), |bucket| look(bucket, fingerprint));
+        let ((in_first, first_taken), (in_second, second_taken)) = (look_at(first), look_at(second));
+        let (in_stash, stash_taken) = look(&self.stash, fingerprint);
         // Where a name with this fingerprint is found, there it is looked for.
-        let (bucket, known) = match (in_first, in_second) {
-            (true, _) => (self.image.get_mut(first), true),
-            (false, true) => (self.image.get_mut(second), true),
-            (false, false) if look(&self.stash, fingerprint).0 => (Some(&mut self.stash), true),
-            (false, false) if first_free.max(second_free) == 0 => (Some(&mut self.stash), false),
-            (false, false) if first_free >= second_free => (self.image.get_mut(first), false),
-            (false, false) => (self.image.get_mut(second), false),
+        let (bucket, known, taken) = match (in_first, in_second, in_stash) {
+            (true, _, _) => (self.image.get_mut(first), true, first_taken),
+            (_, true, _) => (self.image.get_mut(second), true, second_taken),
+            (_, _, true) => (Some(&mut self.stash), true, stash_taken),
+            _ if first_taken.min(second_taken) == WORDS => (Some(&mut self.stash), false, stash_taken),
+            _ if first_taken <= second_taken => (self.image.get_mut(first), false, first_taken),
+            _ => (self.image.get_mut(second), false, second_taken),
         };
         let bucket = bucket.ok_or(ImageError::NoRoom)?;
         if known {
@@ -107,8 +119,6 @@ impl Names {
             *new = None;
             return Ok(());
         }
-        // Places are taken from the front and never given up.
-        let taken = bucket.0.iter().filter(|entry| **entry != 0).count();
         let place = bucket.0.get_mut(taken).ok_or(ImageError::NoRoom)?;
         let set = match *new {
             Some(set) => {
@@ -132,12 +142,15 @@ impl Names {
 /// Buckets that sets and ports take in most policies; pages that are not used cost nothing.
 const ROOM: usize = 0x4000;
 
-/// Whether a bucket has an entry with this fingerprint, and how many places are free.
-fn look(bucket: &Vector, fingerprint: u64) -> (bool, u32) {
-    let (mut found, mut free) = (false, 0);
-    for entry in bucket.0 {
-        found |= entry >> 16 == fingerprint && entry != 0;
-        free += u32::from(entry == 0);
+/// Whether a bucket has an entry with this fingerprint, and how many places are taken: from the front, and for good.
+#[inline(always)]
+fn look(bucket: &Vector, fingerprint: u64) -> (bool, usize) {
+    let mut found = false;
+    for (taken, entry) in bucket.0.iter().enumerate() {
+        if *entry == 0 {
+            return (found, taken);
+        }
+        found |= entry >> 16 == fingerprint;
     }
-    (found, free)
+    (found, WORDS)
 }
