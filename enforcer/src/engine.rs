@@ -137,6 +137,8 @@ impl Engine {
         } else {
             BTreeMap::new()
         };
+        // A program may still use the slot by the policy before the last: what cleaned up after it may have failed.
+        self.kernel.fence()?;
         self.kernel.install(&compiled, &cgroups, &BTreeMap::new())?;
         let mut before = None;
         let prepared = self.prepare(old.as_deref(), &compiled, &resolvers, &mut before);
@@ -204,7 +206,6 @@ impl Engine {
     fn settle(&mut self, resolvers: Vec<Address>) -> Result<(), EngineError> {
         self.kernel.fence()?;
         self.kernel.control(Control::Slots, slot_bit(self.version))?;
-        self.kernel.fence()?;
         // What was answered during the reload may be bound without what only user space knows.
         self.late = true;
         self.due = self.next_change();

@@ -177,7 +177,9 @@ impl Session {
         let mut missing: Vec<String> =
             unknown.map(|name| format!("this machine has no user `{name}`")).collect();
         missing.extend(unsupported::reasons(&policy.policy));
-        missing.extend(self.losses());
+        let now = self.engine.counters().unwrap_or_default();
+        missing.extend(self.losses(&now));
+        self.counted = now;
         missing.extend(self.trouble.take());
         let status = Status::of(policy.policy.mode(), canary, missing);
         let old = std::mem::replace(&mut self.status, status);
@@ -203,16 +205,14 @@ impl Session {
     }
 
     /// What found no room since the last look.
-    fn losses(&mut self) -> Vec<String> {
-        let now = self.engine.counters().unwrap_or_default();
-        let before = std::mem::replace(&mut self.counted, now);
+    fn losses(&self, now: &BTreeMap<Counter, u64>) -> Vec<String> {
         let count = |counters: &BTreeMap<Counter, u64>, counter| counters.get(&counter).copied().unwrap_or(0);
         [
             (Counter::BindingsFull, "addresses found no room in the kernel's map since the last look"),
             (Counter::AnswersLost, "answers did not reach the daemon since the last look"),
         ]
         .into_iter()
-        .map(|(counter, what)| (count(&self.counted, counter).saturating_sub(count(&before, counter)), what))
+        .map(|(counter, what)| (count(now, counter).saturating_sub(count(&self.counted, counter)), what))
         .filter(|(new, _)| *new > 0)
         .map(|(new, what)| format!("{new} {what}"))
         .collect()
@@ -239,7 +239,12 @@ impl Session {
     /// What the kernel refused.
     pub fn tick(&mut self) -> Result<(), SessionError> {
         self.engine.tick()?;
-        let lost = self.engine.counters()?.get(&Counter::EventsLost).copied().unwrap_or(0);
+        let counters = self.engine.counters()?;
+        if !self.losses(&counters).is_empty() {
+            // An alarm that waits for the next canary comes too late.
+            self.check();
+        }
+        let lost = counters.get(&Counter::EventsLost).copied().unwrap_or(0);
         if lost > self.events_lost {
             self.emit(&Event::EventsLost { time: SystemTime::now(), count: lost - self.events_lost });
             self.events_lost = lost;

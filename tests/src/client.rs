@@ -1,18 +1,22 @@
 use std::env;
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use crate::netns::Confinement;
-use crate::{Cgroup, HarnessError, Netns, Result};
+use crate::{Cgroup, Deadline, HarnessError, Netns, Result};
 
 /// Longer than any client here should take, guests being emulated.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Nobody listens there: a connection that gets out is refused by the other side, and costs no more than one that does
+/// not.
+const RACE_PORT: &str = "4443";
 
 /// Whoever opens connections: a place (network namespace, cgroup, user) that programs are started in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -134,6 +138,23 @@ impl<'guard> Client<'guard> {
         self.spawn_peer(&["visit", &resolver.ip().to_string(), &resolver.port().to_string()])
     }
 
+    /// Races for names of one IPv4 address each, as [`race`](crate::race()) does it. It says what became of them once
+    /// [`Running::attempts`] asks.
+    ///
+    /// # Errors
+    ///
+    /// When the client cannot be started.
+    pub fn race(&self, race: &Race<'_>) -> Result<Running> {
+        let Race { resolver, name, count, pause, timeout, processor } = race;
+        let seconds = |duration: &Duration| duration.as_secs_f64().to_string();
+        let (count, processor) = (count.to_string(), processor.to_string());
+        let (pause, timeout) = (seconds(pause), seconds(timeout));
+        let resolver = resolver.to_string();
+        let mut arguments = vec!["race", &resolver, RACE_PORT, "--name", name, "--count", &count];
+        arguments.extend(["--pause", &pause, "--timeout", &timeout, "--processor", &processor]);
+        self.spawn_peer(&arguments)
+    }
+
     /// Starts a program that is talked to line by line.
     ///
     /// # Errors
@@ -184,6 +205,23 @@ impl<'guard> Client<'guard> {
         let &Self { netns, cgroup, uid: _ } = self;
         Confinement { cgroup, netns, uid, dies_with_parent: true }.apply(command)
     }
+}
+
+/// What [`Client::race`] shall do.
+#[derive(Clone, Copy, Debug)]
+pub struct Race<'test> {
+    /// Who is asked, on port 53.
+    pub resolver: IpAddr,
+    /// The names, `{}` being 0, 1, ..
+    pub name: &'test str,
+    /// How many of them at least: it goes on until it is asked what became of them.
+    pub count: u32,
+    /// From a connection to the next query.
+    pub pause: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Where it runs.
+    pub processor: usize,
 }
 
 /// How a program ended and what it said.
@@ -328,6 +366,27 @@ impl Running {
     /// When none comes within `timeout`, or it is not the line of an attempt.
     pub fn attempt(&self, timeout: Duration) -> Result<Attempt> {
         Attempt::parse(&self.line(timeout)?)
+    }
+
+    /// Closes its input. What it says from then on until its end are attempts.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end within `timeout`, or says something else.
+    pub fn attempts(mut self, timeout: Duration) -> Result<Vec<Attempt>> {
+        self.input = None;
+        let deadline = Deadline::after(timeout);
+        let mut attempts = Vec::new();
+        loop {
+            match self.lines.recv_timeout(deadline.remaining()) {
+                Ok(line) => attempts.push(Attempt::parse(&line)?),
+                Err(RecvTimeoutError::Disconnected) => return Ok(attempts),
+                Err(RecvTimeoutError::Timeout) => {
+                    let (what, detail) = ("the end of the program".to_owned(), "it goes on".to_owned());
+                    return Err(HarnessError::Timeout { what, timeout, detail });
+                }
+            }
+        }
     }
 
     /// Writes a line to its input.

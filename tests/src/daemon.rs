@@ -1,9 +1,9 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -301,6 +301,27 @@ impl Daemon {
         let outcome = self.ask(&["status", "--format", "json"])?;
         serde_json::from_str(&outcome.stdout)
             .map_err(|_| HarnessError::Unexpected { what: "the status", text: format!("{outcome:?}") })
+    }
+
+    /// The version of the policy in force, by way of the control socket itself: a program to ask by takes longer than a
+    /// reload does.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub fn policy_version(&self) -> Result<u64> {
+        let path = format!("/run/enforcer/{}.sock", self.instance);
+        let mut answer = String::new();
+        UnixStream::connect(&path)
+            .and_then(|mut socket| {
+                socket.set_read_timeout(Some(START))?;
+                socket.write_all(b"\"status\"\n")?;
+                socket.read_to_string(&mut answer)
+            })
+            .map_err(HarnessError::file("ask", path))?;
+        let status = serde_json::from_str::<Value>(&answer).ok();
+        let version = status.and_then(|status| status.get("policyVersion")?.as_u64());
+        version.ok_or(HarnessError::Unexpected { what: "the status", text: answer })
     }
 
     /// One of the counters of the status; 0 if it has none of the name.

@@ -17,6 +17,8 @@ mod error;
 mod lab;
 mod machine;
 mod netns;
+mod processor;
+mod race;
 mod resolver;
 mod server;
 mod skip;
@@ -24,16 +26,18 @@ pub mod vm;
 mod wait;
 
 pub use cgroup::Cgroup;
-pub use client::{Attempt, Client, Outcome, Running, sibling};
+pub use client::{Attempt, Client, Outcome, Race, Running, sibling};
 pub use daemon::{Daemon, DaemonBuilder, Failure, enforcer};
 pub use dnsmasq::{Dnsmasq, DnsmasqBuilder};
 pub use error::HarnessError;
 pub use lab::Lab;
 pub use machine::{Backend, Machine};
 pub use netns::Netns;
+pub use processor::{pin, processors};
+pub use race::race;
 pub use resolver::{Resolver, ask};
 pub use server::{TcpServer, UdpServer};
-pub use skip::announce_skip;
+pub use skip::{announce, announce_skip};
 pub use wait::{Deadline, wait_for};
 
 /// What harness functions return.

@@ -68,7 +68,7 @@ pub fn ask(server: SocketAddr, name: &str, address: IpAddr, timeout: Duration) -
 }
 
 /// One question, recursion desired.
-fn query_of(name: &str, address: IpAddr) -> Option<Vec<u8>> {
+pub(crate) fn query_of(name: &str, address: IpAddr) -> Option<Vec<u8>> {
     let mut message = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0".to_vec();
     message.extend(wire(name)?);
     message.extend(kind(address).to_be_bytes());

@@ -33,3 +33,9 @@ pub fn announce_skip(module: &str, line: u32, reason: &str) {
     // reads an error here, and there is nothing to do about one.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {module}:{line}: {reason}");
 }
+
+/// Says something where the test runner cannot hide it: figures of a test that passed.
+pub fn announce(text: &str) {
+    // As in `announce_skip`.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

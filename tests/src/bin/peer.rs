@@ -8,6 +8,9 @@
 //! peer visit RESOLVER PORT [--uid N] [--timeout SECONDS]             does each line of its input:
 //!     ask ADDRESS NAME        has the resolver say the name's address, of the same family as this one
 //!     connect ADDRESS PORT
+//! peer race RESOLVER PORT --name NAME [--count N] [--pause SECONDS] [--processor N] [--timeout SECONDS]
+//!                                                                    N names {} at least, and until its input ends
+//! peer spin PROCESSOR                                                keeps it busy until its input ends
 //! peer tcp-serve PORT...                                             until its input ends
 //! peer udp-echo PORT...
 //!
@@ -20,11 +23,16 @@ use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::process::ExitCode;
 use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use enforcer_tests::{TcpServer, UdpServer, ask};
+use enforcer_tests::{TcpServer, UdpServer, ask, pin, race};
 
-const USAGE: &str = "usage: peer connect|send|hold|visit HOST PORT [--count N] [--uid N] [--timeout SECONDS] [--connected]\n\
+const USAGE: &str = "usage: peer connect|send|hold|visit|race HOST PORT [--count N] [--uid N] [--timeout SECONDS] [--connected]\n\
+                     \x20      [--name NAME] [--pause SECONDS] [--processor N]\n\
+                     \x20      peer spin PROCESSOR\n\
                      \x20      peer tcp-serve|udp-echo PORT...";
 
 type Error = Box<dyn std::error::Error>;
@@ -49,6 +57,8 @@ fn try_main() -> Result<bool, Error> {
         "send" => Request::parse(arguments)?.each(Request::send),
         "hold" => Request::parse(arguments)?.hold(),
         "visit" => Request::parse(arguments)?.visit(),
+        "race" => Request::parse(arguments)?.race(),
+        "spin" => spin(arguments.next().ok_or(USAGE)?.parse()?),
         "tcp-serve" => {
             let _server = TcpServer::here(&ports(arguments)?)?;
             serve_until_end_of_input()
@@ -67,17 +77,32 @@ struct Request {
     count: u32,
     timeout: Duration,
     connected: bool,
+    name: String,
+    pause: Duration,
 }
 
 impl Request {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Error> {
         let host = arguments.next().ok_or(USAGE)?;
         let port = arguments.next().ok_or(USAGE)?.parse()?;
-        let mut request = Self { host, port, count: 1, timeout: Duration::from_secs(10), connected: false };
+        let mut request = Self {
+            host,
+            port,
+            count: 1,
+            timeout: Duration::from_secs(10),
+            connected: false,
+            name: String::new(),
+            pause: Duration::ZERO,
+        };
         while let Some(option) = arguments.next() {
             match option.as_str() {
                 "--connected" => request.connected = true,
                 "--count" => request.count = arguments.next().ok_or(USAGE)?.parse()?,
+                "--name" => request.name = arguments.next().ok_or(USAGE)?,
+                "--pause" => {
+                    request.pause = Duration::from_secs_f64(arguments.next().ok_or(USAGE)?.parse()?);
+                }
+                "--processor" => pin(0, arguments.next().ok_or(USAGE)?.parse()?)?,
                 "--timeout" => {
                     request.timeout = Duration::from_secs_f64(arguments.next().ok_or(USAGE)?.parse()?);
                 }
@@ -180,13 +205,34 @@ impl Request {
                     say(format_args!("ok {resolver}"))?;
                 }
                 ["connect", host, port] => {
-                    let attempt = Self { host: host.to_owned(), port: port.parse()?, ..*self };
+                    let attempt =
+                        Self { host: host.to_owned(), port: port.parse()?, name: String::new(), ..*self };
                     worked = attempt.connect(host)?;
                 }
                 _ => return Err(USAGE.into()),
             }
         }
         Ok(worked)
+    }
+
+    /// Says nothing until the end, so as not to be held up.
+    fn race(&self) -> Result<bool, Error> {
+        let resolver = SocketAddr::new(self.host.parse()?, 53);
+        let over = at_end_of_input();
+        let mut lines = Vec::new();
+        for turn in (0..).take_while(|turn| *turn < self.count || !over.load(Ordering::Relaxed)) {
+            let name = self.name.replace("{}", &turn.to_string());
+            lines.push(match race(resolver, &name, self.port, self.timeout) {
+                Ok((address, Ok(()))) => format!("ok {address}"),
+                Ok((address, Err(error))) => format!("error {} {address}", name_of(&error)),
+                Err(error) => format!("unresolved {name}: {error}"),
+            });
+            if !self.pause.is_zero() {
+                thread::sleep(self.pause);
+            }
+        }
+        say(lines.join("\n"))?;
+        Ok(true)
     }
 
     fn resolve(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
@@ -216,6 +262,26 @@ fn serve_until_end_of_input() -> Result<bool, Error> {
     say("ready")?;
     io::copy(&mut io::stdin().lock(), &mut io::sink())?;
     Ok(true)
+}
+
+fn spin(processor: usize) -> Result<bool, Error> {
+    pin(0, processor)?;
+    let over = at_end_of_input();
+    while !over.load(Ordering::Relaxed) {
+        std::hint::spin_loop();
+    }
+    Ok(true)
+}
+
+/// Becomes true when the input has ended.
+fn at_end_of_input() -> Arc<AtomicBool> {
+    let over = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&over);
+    thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        set.store(true, Ordering::Relaxed);
+    });
+    over
 }
 
 fn become_user(uid: u32) -> io::Result<()> {
