@@ -1,7 +1,7 @@
 //! What a DNS answer says. The only module that names hickory-proto.
 //!
-//! Reads more than the kernel's binder does (records in any order, DNAME, service hints), and stops where it stops: an
-//! answer that is damaged behind its question still says what was read before the damage.
+//! Reads what the kernel's binder reads, and DNAME without the CNAME that belongs to it; and stops where it stops: an answer
+//! that is damaged behind its question still says what was read before the damage.
 
 use std::mem::offset_of;
 
@@ -40,7 +40,7 @@ pub struct Answer {
     pub unrelated: u32,
     /// Every record could be read.
     pub complete: bool,
-    /// Some address is one that the kernel's binder does not reach: its records are out of order, or it is a hint.
+    /// Some name is one that the kernel's binder does not reach: a DNAME alone leads there.
     pub beyond_binder: bool,
 }
 
