@@ -67,7 +67,12 @@ pub enum DecodeError {
 /// Reads a record of the DNS ring.
 pub fn decode(record: &[u8]) -> Result<Answer, DecodeError> {
     let (header, rest) = header(record).ok_or(DecodeError::Short)?;
-    let AnswerHeader { time, cgroup, server, length, client_port, trusted, unparsed } = header;
+    decode_message(&header, rest)
+}
+
+/// Reads a message, of which `header` says how it came; what stands behind it is not looked at.
+pub fn decode_message(header: &AnswerHeader, rest: &[u8]) -> Result<Answer, DecodeError> {
+    let AnswerHeader { time, cgroup, server, length, client_port, trusted, unparsed } = *header;
     // A message is at most 65,535 bytes long; more could not be addressed below.
     let length = u16::try_from(length).map_err(|_| DecodeError::Short)?;
     let message = rest.get(..usize::from(length)).ok_or(DecodeError::Short)?;

@@ -343,6 +343,9 @@ impl Scratch {
         self.cursor = HEADER;
         slot.read_name(self)?;
         slot.hash_name(self, true)?;
+        if !self.has(self.cursor, 4) {
+            return None;
+        }
         self.cursor += 4;
         self.chain[0] = self.hash;
         self.chain_ttl[0] = u32::MAX;
