@@ -5,6 +5,7 @@ use crate::{
     maps::{self, PolicySlot},
     scratch::{self, Claim},
     settings::setting,
+    skb::Skb,
     wake,
 };
 use aya_ebpf::{
@@ -22,12 +23,12 @@ use enforcer_common::{
     control::{Control, Counter},
     dns::{AnswerHeader, AnswerRecord, Scratch},
     image::Meta,
+    packet::{Network, Span, UDP},
 };
 
 #[btf_map]
 static ANSWERS: RingBuf<AnswerRecord, { 2 << 20 }> = RingBuf::new();
 
-const UDP: u8 = 17;
 const DNS: u16 = 53;
 
 /// What happens to a packet.
@@ -40,8 +41,7 @@ pub(crate) enum Delivery {
 struct Datagram {
     server: Address,
     client_port: u16,
-    /// Offset of the message.
-    message: u32,
+    message: Span,
 }
 
 /// Judges one received packet.
@@ -161,47 +161,38 @@ fn receiver_in_scope(ctx: &SkBuffContext) -> bool {
     scope == 0 || unsafe { bpf_skb_ancestor_cgroup_id(ctx.as_ptr().cast(), level as i32) } == scope
 }
 
-/// The datagram from port 53 in a packet; packets start at the IP header here.
+/// The datagram from port 53 in a packet.
 #[inline(always)]
 fn datagram(ctx: &SkBuffContext) -> Option<Datagram> {
-    let first: u8 = ctx.load(0).ok()?;
-    let (server, udp) = match first >> 4 {
-        4 => {
-            let protocol: u8 = ctx.load(9).ok()?;
-            if protocol != UDP {
-                return None;
-            }
-            (None, usize::from(first & 0x0f) * 4)
-        }
-        6 => {
-            let protocol: u8 = ctx.load(6).ok()?;
-            if protocol != UDP {
-                return None;
-            }
-            (Some(()), 40)
-        }
-        _ => return None,
-    };
-    let ports: [u8; 4] = ctx.load(udp).ok()?;
-    let [s0, s1, d0, d1] = ports;
-    if u16::from_be_bytes([s0, s1]) != DNS {
+    let packet = Skb(ctx);
+    let network = Network::of(&packet)?;
+    if network.protocol != UDP {
         return None;
     }
-    let server = match server {
-        None => Address::from_v4(ctx.load(12).ok()?),
-        Some(()) => Address::from_v6(ctx.load(8).ok()?),
-    };
-    Some(Datagram { server, client_port: u16::from_be_bytes([d0, d1]), message: udp as u32 + 8 })
+    let ports = network.ports(&packet)?;
+    if ports.source != DNS {
+        return None;
+    }
+    let (server, message) = (network.source(&packet)?, network.datagram(&packet)?);
+    Some(Datagram { server, client_port: ports.destination, message })
 }
 
 /// Copies the message into the scratch; a longer one than fits is cut, and then does not parse.
 #[inline(always)]
-fn load(ctx: &SkBuffContext, at: u32, scratch: &mut Scratch) -> Option<u32> {
-    let length = ctx.len().checked_sub(at).filter(|length| *length > 0)?;
+fn load(ctx: &SkBuffContext, message: Span, scratch: &mut Scratch) -> Option<u32> {
+    let length = message.length();
+    if length == 0 {
+        return None;
+    }
     let length = bounded(length.min(scratch.record.message.len() as u32));
     // SAFETY: the destination has 4,096 bytes, and `bounded` is at most that.
     let failed = unsafe {
-        bpf_skb_load_bytes(ctx.as_ptr().cast(), at, scratch.record.message.as_mut_ptr().cast(), length as u32)
+        bpf_skb_load_bytes(
+            ctx.as_ptr().cast(),
+            message.start,
+            scratch.record.message.as_mut_ptr().cast(),
+            length as u32,
+        )
     };
     (failed == 0).then_some(length as u32)
 }

@@ -27,6 +27,7 @@ mod maps;
 mod repeat;
 mod scratch;
 mod settings;
+mod skb;
 mod task;
 mod wake;
 

@@ -138,6 +138,11 @@ impl Slot for PolicySlot {
     }
 
     #[inline(always)]
+    fn follow_alias(&self, scratch: &mut Scratch) -> Option<()> {
+        some(follow_alias(scratch, self.slot))
+    }
+
+    #[inline(always)]
     fn cidr(&self, address: &Address) -> Option<&CidrEntry> {
         Lookup::cidr(self, address).ok().flatten()
     }
@@ -263,6 +268,17 @@ extern "C" fn read_record(scratch: *mut Scratch, slot: u32) -> u64 {
         return 0;
     };
     scratch.read_record(&slot).is_some().into()
+}
+
+/// The next alias; 0 when the chain grows no more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn follow_alias(scratch: *mut Scratch, slot: u32) -> u64 {
+    // SAFETY: as in `read_name`.
+    let (Some(scratch), Some(slot)) = (unsafe { scratch.as_mut() }, PolicySlot::new(slot & 1)) else {
+        return 0;
+    };
+    scratch.follow_alias(&slot).is_some().into()
 }
 
 #[inline(always)]

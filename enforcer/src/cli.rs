@@ -20,6 +20,7 @@ use std::{
 
 mod explain;
 mod failure;
+mod replay;
 mod schema;
 mod show;
 mod test;
@@ -33,7 +34,7 @@ pub use failure::Failure;
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_help = "\
-Exit status: 0 success; 1 it did not work, or (test) a case failed; 2 wrong usage, or a file with errors; 3 (status) \
+Exit status: 0 success; 1 it did not work, or (test) a case failed, or (replay) a capture is damaged; 2 wrong usage, or a file with errors; 3 (status) \
 less than the policy is enforced; 4 (run --confirm) not confirmed; 70 internal error. `exec` exits as its command does, or with 125 if it could not be confined, \
 126 if it cannot be run, 127 if it was not found.")]
 pub struct Cli {
@@ -55,6 +56,8 @@ enum Subcommands {
     Explain(Box<explain::Explain>),
     /// Judge the cases that are written beside policies.
     Test(test::Test),
+    /// Tell what the DNS answers of a capture would have bound.
+    Replay(replay::Arguments),
     /// Print the JSON Schema of policy or test files, for editors.
     Schema(schema::Schema),
     /// Tell how much is enforced.
@@ -202,6 +205,7 @@ pub fn main(cli: Cli) -> Result<ExitCode, Failure> {
         Subcommands::Check(Check { paths, format }) => Ok(show::check(load::check(&paths), format)),
         Subcommands::Explain(explain) => block_on(explain::main(*explain))?,
         Subcommands::Test(test) => test::main(test),
+        Subcommands::Replay(arguments) => replay::main(arguments),
         Subcommands::Schema(schema) => {
             schema::main(schema);
             Ok(ExitCode::SUCCESS)

@@ -175,6 +175,11 @@ impl Compiled {
         rules
     }
 
+    /// The longest policy prefix that holds the address.
+    pub fn cidr(&self, address: &Address) -> Option<&CidrEntry> {
+        cidrs::longest(&self.cidrs, address)
+    }
+
     /// What a sighting adds to the bindings of its addresses.
     pub fn judge(&self, chain: &[Name], trusted: bool) -> Contribution {
         judge::judge(self, chain, trusted)

@@ -1,7 +1,7 @@
 //! What a DNS answer says. The only module that names hickory-proto.
 //!
-//! Reads more than the kernel's binder does (records in any order, DNAME, service hints), and stops where it stops: an
-//! answer that is damaged behind its question still says what was read before the damage.
+//! Reads what the kernel's binder reads, and DNAME without the CNAME that belongs to it; and stops where it stops: an answer
+//! that is damaged behind its question still says what was read before the damage.
 
 use std::mem::offset_of;
 
@@ -40,7 +40,7 @@ pub struct Answer {
     pub unrelated: u32,
     /// Every record could be read.
     pub complete: bool,
-    /// Some address is one that the kernel's binder does not reach: its records are out of order, or it is a hint.
+    /// Some name is one that the kernel's binder does not reach: a DNAME alone leads there.
     pub beyond_binder: bool,
 }
 
@@ -67,7 +67,12 @@ pub enum DecodeError {
 /// Reads a record of the DNS ring.
 pub fn decode(record: &[u8]) -> Result<Answer, DecodeError> {
     let (header, rest) = header(record).ok_or(DecodeError::Short)?;
-    let AnswerHeader { time, cgroup, server, length, client_port, trusted, unparsed } = header;
+    decode_message(&header, rest)
+}
+
+/// Reads a message, of which `header` says how it came; what stands behind it is not looked at.
+pub fn decode_message(header: &AnswerHeader, rest: &[u8]) -> Result<Answer, DecodeError> {
+    let AnswerHeader { time, cgroup, server, length, client_port, trusted, unparsed } = *header;
     // A message is at most 65,535 bytes long; more could not be addressed below.
     let length = u16::try_from(length).map_err(|_| DecodeError::Short)?;
     let message = rest.get(..usize::from(length)).ok_or(DecodeError::Short)?;

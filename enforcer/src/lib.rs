@@ -20,6 +20,7 @@ pub mod name;
 pub mod names;
 pub mod privileges;
 pub mod process;
+pub mod replay;
 pub mod report;
 pub mod resolvers;
 pub mod session;

@@ -29,6 +29,11 @@ impl Name {
         Self(bytes.into())
     }
 
+    /// From the spelling that is hashed, as the binder has it.
+    pub fn from_hashed(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
     /// From the text of a [`DomainName`], or of another `Name`: undoes `Display`.
     pub fn from_policy(text: &str) -> Self {
         let text = text.strip_suffix('.').unwrap_or(text);

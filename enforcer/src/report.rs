@@ -17,6 +17,7 @@ mod json;
 mod sink;
 mod text;
 
+pub(crate) use clock::Rfc3339;
 pub use sink::{Format, Sink, SinkError, SinkSpec, SpecError, Target};
 
 /// Something that happened.

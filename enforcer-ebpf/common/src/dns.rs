@@ -1,23 +1,34 @@
 //! Reading a DNS answer and binding its addresses: the code that runs before the application can read the answer.
 //!
-//! The state lives in one [`Scratch`], because a kernel program's stack has 512 bytes. Formats: RFC 1035 section 4.
+//! First every record is read, in whatever order they come; then the chain is followed from the question through the
+//! records that lead somewhere (CNAME, HTTPS, SVCB); what belongs to no name of it can only be denied.
+//!
+//! The state lives in one [`Scratch`], because a kernel program's stack has 512 bytes. Formats: RFC 1035 section 4, RFC
+//! 9460 section 2.2.
 #![expect(clippy::indexing_slicing, reason = "indices are masked to the size of what they index")]
 
 use crate::{
     Address, Binding, CidrEntry, Vector,
-    bound::masked,
+    bound::{masked, unknown_zero},
     image::{self, Buckets, ClassVector, ClassWord, Meta},
     repeat::Repeat,
 };
 
 mod bind;
+mod chain;
 mod name;
 mod records;
+mod service;
 
 /// Longest message read: what EDNS resolvers offer at most in practice (RFC 9715 recommends 1,232).
 pub const MESSAGE_MAX: usize = 4096;
 /// Most addresses bound from one answer.
 pub const ADDRESSES_MAX: usize = 256;
+/// Most names in one answer's chain, the question among them. Resolvers give up earlier: unbound after 11 aliases, BIND
+/// after 11 restarts.
+pub const CHAIN_MAX: usize = 16;
+/// Most records read from one answer that lead to another name: CNAME, HTTPS, SVCB.
+pub const ALIASES_MAX: usize = 32;
 
 /// What stands in front of a message in the DNS ring.
 #[repr(C, align(8))]
@@ -55,12 +66,39 @@ pub struct AnswerRecord {
 struct Sighting {
     /// Rules that the question matches.
     question: Vector,
-    /// Rules that the question or a CNAME target matches.
+    /// Rules that the question or a name it leads to matches.
     chain: Vector,
     /// Rules that except the question.
     question_except: Vector,
-    /// Rules that except the question or a CNAME target.
+    /// Rules that except the question or a name it leads to.
     chain_except: Vector,
+}
+
+/// A record that leads to another name.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
+struct Alias {
+    /// Hash of the owner.
+    owner: u64,
+    /// Hash of the target; 0 = not read yet.
+    target: u64,
+    /// Seconds to live.
+    ttl: u32,
+    /// Offset of the target; 0 = there is none.
+    place: u32,
+}
+
+/// An address that some record names.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
+struct Found {
+    /// Hash of the record's owner.
+    owner: u64,
+    /// Seconds to live: first the record's own, then the least on the way from the question.
+    ttl: u32,
+    /// Offset of the address, with the bits [`V6`], [`UNRELATED`] and [`HINT`].
+    place: u16,
+    reserved: u16,
 }
 
 /// Memory for reading one answer.
@@ -78,22 +116,48 @@ pub struct Scratch {
     resume: u32,
     /// Bytes left of the current label.
     label_left: u32,
+    /// Where the part of the name begins that is being read; a pointer leads in front of it.
+    part_start: u32,
+    /// Where the part ends at the latest: no part overlaps the one that pointed to it.
+    part_end: u32,
     /// 1 when a loop ended because the name, or the records, ended.
     finished: u32,
     /// 1 while the name that is hashed is also looked up.
     look_up: u32,
     /// Owner as a compression pointer, and its hash: most records repeat the one before.
     owner_pointer: u32,
-    address_count: u32,
     owner_hash: u64,
     /// Hash of the name read last.
     hash: u64,
-    /// Hash of the name whose records count: the question, then each CNAME target.
-    chain_hash: u64,
+    /// Seconds that the current record lives.
+    ttl: u32,
+    /// Where the parameters of the current service record end.
+    parameters_end: u32,
+    /// The least key that the next parameter may have.
+    next_key: u32,
+    /// Bytes left of the current hint.
+    hint_left: u32,
+    /// The bits of the addresses in the current hint.
+    hint: u32,
+    alias_count: u32,
+    address_count: u32,
+    chain_count: u32,
+    /// The alias to follow next.
+    next_alias: u32,
+    /// 1 if the chain has changed since the first alias was looked at.
+    grown: u32,
+    /// 1 once nothing more can be reached.
+    followed: u32,
+    /// 1 if some target cannot be read, or the chain is too long.
+    broken: u32,
     unrelated: u32,
     /// Which addresses are bound: those of the chain (0), or [`UNRELATED`] ones.
     pass: u16,
     reserved: u16,
+    /// Hashes of the names whose records count: the question, then what it leads to; 0 past the last.
+    chain: [u64; CHAIN_MAX],
+    /// Seconds that each is good for: the least on the way there, the most of several ways.
+    chain_ttl: [u32; CHAIN_MAX],
     hit: Vector,
     hit_except: Vector,
     sighting: Sighting,
@@ -101,8 +165,8 @@ pub struct Scratch {
     address: Address,
     bound: u32,
     unbound: u32,
-    /// Offset of the data of each address record, with the bits [`V6`] and [`UNRELATED`].
-    addresses: [u16; ADDRESSES_MAX],
+    aliases: [Alias; ALIASES_MAX],
+    addresses: [Found; ADDRESSES_MAX],
 }
 
 /// One policy slot, as the binder needs it.
@@ -115,7 +179,7 @@ pub trait Slot: Buckets + Sized {
     /// Joins a binding into what is known of the address; `false` if there is no room.
     fn bind(&self, address: &Address, binding: &Binding) -> bool;
 
-    /// Reads the name at the cursor. This and the next two are the joints at which the kernel programs put functions that
+    /// Reads the name at the cursor. This and the next three are the joints at which the kernel programs put functions that
     /// the verifier looks at once, instead of once for every path that leads there.
     #[inline(always)]
     fn read_name(&self, scratch: &mut Scratch) -> Option<()> {
@@ -133,6 +197,12 @@ pub trait Slot: Buckets + Sized {
     fn read_record(&self, scratch: &mut Scratch) -> Option<()> {
         scratch.read_record(self)
     }
+
+    /// Follows the next alias; `None` when the chain grows no more.
+    #[inline(always)]
+    fn follow_alias(&self, scratch: &mut Scratch) -> Option<()> {
+        scratch.follow_alias(self)
+    }
 }
 
 /// What became of an answer in one slot.
@@ -140,7 +210,7 @@ pub trait Slot: Buckets + Sized {
 pub struct Outcome {
     /// The message could be read to its end.
     pub parsed: bool,
-    /// An enforced deny rule matches the question or a CNAME target.
+    /// An enforced deny rule matches the question or a name it leads to.
     pub denied: bool,
     /// Addresses bound.
     pub bound: u32,
@@ -161,16 +231,30 @@ impl Scratch {
             cursor: 0,
             resume: 0,
             label_left: 0,
+            part_start: 0,
+            part_end: 0,
             finished: 0,
             look_up: 0,
             owner_pointer: 0,
-            address_count: 0,
             owner_hash: 0,
             hash: 0,
-            chain_hash: 0,
+            ttl: 0,
+            parameters_end: 0,
+            next_key: 0,
+            hint_left: 0,
+            hint: 0,
+            alias_count: 0,
+            address_count: 0,
+            chain_count: 0,
+            next_alias: 0,
+            grown: 0,
+            followed: 0,
+            broken: 0,
             unrelated: 0,
             pass: 0,
             reserved: 0,
+            chain: [0; CHAIN_MAX],
+            chain_ttl: [0; CHAIN_MAX],
             hit: Vector::EMPTY,
             hit_except: Vector::EMPTY,
             sighting: Sighting::default(),
@@ -178,8 +262,16 @@ impl Scratch {
             address: Address::default(),
             bound: 0,
             unbound: 0,
-            addresses: [0; ADDRESSES_MAX],
+            aliases: [Alias { owner: 0, target: 0, ttl: 0, place: 0 }; ALIASES_MAX],
+            addresses: [Found { owner: 0, ttl: 0, place: 0, reserved: 0 }; ADDRESSES_MAX],
         })
+    }
+
+    /// The name read last, as it is hashed: lower case, dots between labels, none at the end, and a dot inside a label as
+    /// [`crate::name::ESCAPED_DOT`].
+    #[cfg(feature = "user")]
+    pub fn name(&self) -> &[u8] {
+        self.name.get(..self.name_length as usize).unwrap_or_default()
     }
 
     /// Reads the answer in `record` for one slot, and binds its addresses there. `now` in nanoseconds of
@@ -195,13 +287,21 @@ impl Scratch {
     #[inline(always)]
     pub fn parse(&mut self, slot: &impl Slot) -> bool {
         self.reset();
-        self.question(slot).is_some() && self.read_records(slot).is_some()
+        if self.question(slot).is_none() {
+            return false;
+        }
+        let whole = self.read_records(slot).is_some();
+        // What was read before the damage still leads somewhere.
+        self.follow(slot).is_some() && whole
     }
 
     /// Forgets the last answer.
     #[inline(always)]
     pub fn reset(&mut self) {
         self.sighting = Sighting::default();
+        self.chain = [0; CHAIN_MAX];
+        self.chain_count = 0;
+        self.alias_count = 0;
         self.address_count = 0;
         self.owner_pointer = 0;
         self.unrelated = 0;
@@ -224,7 +324,7 @@ impl Scratch {
     /// Whether the question could be read in the last [`Scratch::parse`].
     #[inline(always)]
     pub fn has_question(&self) -> bool {
-        self.chain_hash != 0
+        self.chain_count != 0
     }
 
     /// Addresses bound, addresses for which there was no room, and records of no name of the chain, in the last answer.
@@ -236,7 +336,6 @@ impl Scratch {
     /// Reads the question into the sighting. `None` leaves an empty sighting.
     #[inline(always)]
     fn question(&mut self, slot: &impl Slot) -> Option<()> {
-        self.chain_hash = 0;
         // Response, standard query (RFC 1035 section 4.1.1), one question.
         if !self.has(0, HEADER) || self.u16(2) & 0xf800 != 0x8000 || self.u16(4) != 1 {
             return None;
@@ -244,8 +343,13 @@ impl Scratch {
         self.cursor = HEADER;
         slot.read_name(self)?;
         slot.hash_name(self, true)?;
+        if !self.has(self.cursor, 4) {
+            return None;
+        }
         self.cursor += 4;
-        self.chain_hash = self.hash;
+        self.chain[0] = self.hash;
+        self.chain_ttl[0] = u32::MAX;
+        self.chain_count = 1;
         for word in Vector::words() {
             let to = self.hit[word] & !self.hit_except[word];
             self.sighting.question[word] = to;
@@ -281,12 +385,14 @@ impl Scratch {
 /// Bytes of a message's header.
 const HEADER: u32 = 12;
 
-/// In `addresses`: the offset itself.
+/// In [`Found::place`]: the offset itself.
 const OFFSET: u16 = 0x0fff;
-/// In `addresses`: an AAAA record.
+/// In [`Found::place`]: an IPv6 address.
 const V6: u16 = 0x8000;
-/// In `addresses`: the record belongs to no name of the chain; it can be denied, never allowed.
+/// In [`Found::place`]: the record belongs to no name of the chain; it can be denied, never allowed.
 const UNRELATED: u16 = 0x4000;
+/// In [`Found::place`]: one of the addresses in a service record, which is counted as such.
+const HINT: u16 = 0x2000;
 
 /// Longest time to live that is believed, in seconds; RFC 8767 section 4 suggests seven days.
 const TTL_MAX: u32 = 7 * 86_400;
@@ -302,7 +408,10 @@ pub const fn lifetime(ttl: u32) -> u64 {
     seconds as u64 * 1_000_000_000
 }
 
-const _: () = assert!(MESSAGE_MAX == 4096 && ADDRESSES_MAX == 256, "the masks of this module");
+const _: () = assert!(
+    MESSAGE_MAX == 4096 && ADDRESSES_MAX == 256 && CHAIN_MAX == 16 && ALIASES_MAX == 32,
+    "the masks of this module"
+);
 
 #[cfg(test)]
 mod tests;

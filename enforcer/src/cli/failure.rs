@@ -11,6 +11,7 @@ use crate::{
     load::LoadError,
     privileges::{MissingPrivileges, UnsupportedKernel},
     process::UserError,
+    replay::CaptureError,
     report::{SinkError, SpecError},
     session::SessionError,
     watch::WatchError,
@@ -50,6 +51,11 @@ impl Failure {
     pub(super) fn two_ports(own: u16, port: u16) -> Self {
         let message = format!("the destination has port {own}, `--port` says {port}");
         Self { message, help: Some("leave one of the two out".to_owned()), status: WRONG_INPUT }
+    }
+
+    /// What was found out cannot be written.
+    pub(super) fn output(error: &std::io::Error) -> Self {
+        Self { message: format!("cannot write to standard output: {error}"), help: None, status: FAILED }
     }
 
     /// The daemon says something else than this version understands.
@@ -135,6 +141,12 @@ impl From<LoadError> for Failure {
             | LoadError::Random(_) => error.to_string(),
         };
         Self { message, help, status: WRONG_INPUT }
+    }
+}
+
+impl From<CaptureError> for Failure {
+    fn from(error: CaptureError) -> Self {
+        Self { help: Some(error.help().to_owned()), message: error.to_string(), status: FAILED }
     }
 }
 

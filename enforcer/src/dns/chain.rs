@@ -56,6 +56,31 @@ pub(super) fn follow(question: &Name, records: &[Record]) -> Followed {
         }
     }
 
+    let Reached { chain, addresses, complete } = reach(question, &by_owner, &subtrees);
+    // The binder knows no DNAME (`enforcer_common::dns`): it goes by the CNAME that comes with it (RFC 6672 section 3.1).
+    let beyond_binder = !subtrees.is_empty() && reach(question, &by_owner, &[]).chain.len() < chain.len();
+    let unrelated =
+        by_owner.iter().filter(|(owner, _)| !chain.contains(owner)).map(|(_, records)| records.len());
+    Followed {
+        unrelated: unrelated.sum::<usize>() as u32,
+        chain,
+        addresses: addresses.into_iter().collect(),
+        complete,
+        beyond_binder,
+    }
+}
+
+struct Reached {
+    chain: Vec<Name>,
+    addresses: BTreeMap<Address, u32>,
+    complete: bool,
+}
+
+fn reach(
+    question: &Name,
+    by_owner: &BTreeMap<&Name, Vec<&Record>>,
+    subtrees: &[(&Name, &Name, u32)],
+) -> Reached {
     // The longest-lived way first, so that each name is looked at once.
     let mut open = BinaryHeap::from([(u32::MAX, question.clone())]);
     let mut seen = BTreeSet::new();
@@ -82,7 +107,7 @@ pub(super) fn follow(question: &Name, records: &[Record]) -> Followed {
                 Data::Subtree(_) => {}
             }
         }
-        for (from, to, own) in &subtrees {
+        for (from, to, own) in subtrees {
             if moved < MOVED_MAX
                 && let Some(target) = name.moved(from, to)
             {
@@ -92,32 +117,5 @@ pub(super) fn follow(question: &Name, records: &[Record]) -> Followed {
         }
         chain.push(name);
     }
-
-    let unrelated =
-        by_owner.iter().filter(|(owner, _)| !seen.contains(**owner)).map(|(_, records)| records.len());
-    let bound = by_binder(question, records);
-    Followed {
-        chain,
-        beyond_binder: addresses.keys().any(|address| !bound.contains(address)),
-        addresses: addresses.into_iter().collect(),
-        unrelated: unrelated.sum::<usize>() as u32,
-        complete: moved < MOVED_MAX,
-    }
-}
-
-/// The addresses that the kernel's binder reaches: it follows the records once, in their order, and knows no service hints
-/// (`enforcer_common::dns`).
-fn by_binder(question: &Name, records: &[Record]) -> BTreeSet<Address> {
-    let mut bound = BTreeSet::new();
-    let mut current = question;
-    for record in records {
-        match &record.data {
-            Data::Address(address) if record.owner == *current => {
-                bound.insert(*address);
-            }
-            Data::Alias(target) if record.owner == *current => current = target,
-            _ => {}
-        }
-    }
-    bound
+    Reached { chain, addresses, complete: moved < MOVED_MAX }
 }

@@ -47,7 +47,19 @@ pub(super) fn load_programs(ebpf: &mut Ebpf, backend: Backend) -> Result<(), Ker
             program::<Lsm>(ebpf, name)?.load(name, &btf).map_err(refused(name))?;
         }
     }
-    program::<CgroupSkb>(ebpf, "ingress")?.load().map_err(refused("ingress"))
+    program::<CgroupSkb>(ebpf, "ingress")?.load().map_err(refused("ingress"))?;
+    tell_cost(ebpf);
+    Ok(())
+}
+
+/// Logs how many instructions the verifier went through for each program; it gives up after 1,000,000.
+fn tell_cost(ebpf: &Ebpf) {
+    for (program, loaded) in ebpf.programs() {
+        let verified = loaded.info().ok().and_then(|info| info.verified_instruction_count());
+        if let Some(instructions) = verified {
+            tracing::debug!(program, instructions, "verified");
+        }
+    }
 }
 
 /// Attaches what was loaded: the observer at the root, the deciders at the scope.

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 
 /// RFC 3339 with nanoseconds, in UTC.
-pub(super) struct Rfc3339(pub SystemTime);
+pub(crate) struct Rfc3339(pub SystemTime);
 
 /// Time of day with milliseconds, in UTC.
 pub(super) struct TimeOfDay(pub SystemTime);

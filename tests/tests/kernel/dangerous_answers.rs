@@ -9,14 +9,14 @@ use crate::scenario::{SOON, connects, policy, refused};
 const POLICY: &str = "rules:\n  - { name: malware, action: deny, to: { names: [\"*.evil.example\"] } }\n";
 
 /// Header of an answer with one question and this many records.
-fn header(records: u16) -> Vec<u8> {
+pub(crate) fn header(records: u16) -> Vec<u8> {
     let mut message = b"\x12\x34\x81\x80\0\x01".to_vec();
     message.extend(records.to_be_bytes());
     message.extend([0; 4]);
     message
 }
 
-fn name(name: &str) -> Vec<u8> {
+pub(crate) fn name(name: &str) -> Vec<u8> {
     let labels = name
         .split('.')
         .flat_map(|label| std::iter::once(u8::try_from(label.len()).unwrap()).chain(label.bytes()));
@@ -24,7 +24,7 @@ fn name(name: &str) -> Vec<u8> {
 }
 
 /// The question for a name's address.
-fn question(host: &str) -> Vec<u8> {
+pub(crate) fn question(host: &str) -> Vec<u8> {
     [&name(host)[..], b"\0\x01\0\x01"].concat()
 }
 

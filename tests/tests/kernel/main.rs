@@ -8,6 +8,7 @@
     reason = "the helpers of a test may stop at the first surprise as the test itself may"
 )]
 
+mod answers;
 mod bad_input;
 mod corpus;
 mod dangerous_answers;
@@ -19,6 +20,7 @@ mod explain;
 mod first_connect;
 mod leak;
 mod names;
+mod programs;
 mod reload;
 mod rules;
 mod scenario;

@@ -66,13 +66,12 @@ impl<S: Slot> Step for Bind<'_, S> {
     #[inline(always)]
     fn step(&mut self, index: u32) -> ControlFlow<()> {
         let scratch = &mut *self.scratch;
-        let place = scratch.addresses[masked::<255>(u64::from(index))];
+        let Found { ttl, place, .. } = scratch.addresses[masked::<255>(u64::from(index))];
         if place & UNRELATED != scratch.pass {
             return ControlFlow::Continue(());
         }
         let data = u32::from(place & OFFSET);
         let address = address(scratch, data, place & V6 != 0);
-        let ttl = scratch.u32(data - 6);
         let ttl = lifetime(ttl);
         // An untrusted answer is nothing that an allow rule could lean on, nor the lookup that an address needs.
         let life = if ttl > *self.hold { ttl } else { *self.hold };

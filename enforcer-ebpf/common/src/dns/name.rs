@@ -17,6 +17,8 @@ impl Scratch {
         self.name_length = 0;
         self.resume = 0;
         self.label_left = 0;
+        self.part_start = self.cursor;
+        self.part_end = MESSAGE_MAX as u32;
         self.finished = 0;
         R::repeat(STEPS, &mut Read { scratch: &mut *self });
         if self.finished == 0 {
@@ -67,6 +69,9 @@ impl Step for Read<'_> {
             scratch.cursor = at + 1;
             return push(scratch, fold(byte));
         }
+        if at >= scratch.part_end {
+            return ControlFlow::Break(());
+        }
         match byte & 0xc0 {
             0 => {
                 scratch.cursor = at + 1;
@@ -79,10 +84,13 @@ impl Step for Read<'_> {
             }
             0xc0 => {
                 let target = u32::from(scratch.u16(at)) & 0x3fff;
-                // Only backwards: a chain of pointers ends (RFC 1035 section 4.1.4, "a prior occurrence").
-                if !scratch.has(at, 2) || target >= at {
+                // Only in front of the part that points: a chain of pointers ends (RFC 1035 section 4.1.4, "a prior
+                // occurrence").
+                if !scratch.has(at, 2) || target >= scratch.part_start {
                     return ControlFlow::Break(());
                 }
+                scratch.part_end = scratch.part_start;
+                scratch.part_start = target;
                 if scratch.resume == 0 {
                     scratch.resume = at + 2;
                 }

@@ -1,4 +1,4 @@
-//! The answer section: follow the chain, remember the addresses.
+//! The answer section: remember the addresses, and what leads to other names.
 
 use super::*;
 use crate::repeat::Step;
@@ -7,6 +7,8 @@ use core::ops::ControlFlow;
 const A: u16 = 1;
 const CNAME: u16 = 5;
 const AAAA: u16 = 28;
+const SVCB: u16 = 64;
+const HTTPS: u16 = 65;
 const IN: u16 = 1;
 
 impl Scratch {
@@ -32,18 +34,19 @@ impl Scratch {
         if !self.has(data, length) && length != 0 {
             return None;
         }
-        if class == IN && matches!(kind, A | AAAA | CNAME) {
-            let unrelated = self.owner_hash != self.chain_hash;
-            self.unrelated += u32::from(unrelated);
-            if kind != CNAME {
+        if class == IN {
+            // A time to live with the top bit set is zero (RFC 2181 section 8).
+            let ttl = self.u32(at + 4);
+            self.ttl = if ttl >> 31 == 0 { ttl } else { 0 };
+            if kind == A || kind == AAAA {
                 if length != if kind == A { 4 } else { 16 } {
                     return None;
                 }
-                let v6 = if kind == AAAA { V6 } else { 0 };
-                self.remember(data as u16 | v6 | if unrelated { UNRELATED } else { 0 })?;
-            } else if !unrelated {
-                self.cursor = data;
-                self.read_target(slot)?;
+                self.remember(data as u16 | if kind == AAAA { V6 } else { 0 })?;
+            } else if kind == CNAME {
+                self.remember_alias(data)?;
+            } else if kind == HTTPS || kind == SVCB {
+                self.read_service(slot, data, data + length)?;
             }
         }
         self.cursor = data + length;
@@ -68,28 +71,29 @@ impl Scratch {
         Some(())
     }
 
-    /// Follows the chain to the CNAME target at the cursor.
+    /// Keeps an address of the current record for binding.
     #[inline(always)]
-    fn read_target<S: Slot>(&mut self, slot: &S) -> Option<()> {
-        slot.read_name(self)?;
-        slot.hash_name(self, true)?;
-        self.chain_hash = self.hash;
-        for word in Vector::words() {
-            self.sighting.chain[word] |= self.hit[word] & !self.hit_except[word];
-            self.sighting.chain_except[word] |= self.hit_except[word];
-        }
-        Some(())
-    }
-
-    /// Keeps the place of an address for binding.
-    #[inline(always)]
-    fn remember(&mut self, place: u16) -> Option<()> {
+    pub(super) fn remember(&mut self, place: u16) -> Option<()> {
         let count = self.address_count;
         if count >= ADDRESSES_MAX as u32 {
             return None;
         }
-        self.addresses[masked::<255>(u64::from(count))] = place;
+        self.addresses[masked::<255>(u64::from(count))] =
+            Found { owner: self.owner_hash, ttl: self.ttl, place, reserved: 0 };
         self.address_count = count + 1;
+        Some(())
+    }
+
+    /// Keeps the place of the name that the current record leads to.
+    #[inline(always)]
+    pub(super) fn remember_alias(&mut self, place: u32) -> Option<()> {
+        let count = self.alias_count;
+        if count >= ALIASES_MAX as u32 {
+            return None;
+        }
+        self.aliases[masked::<31>(u64::from(count))] =
+            Alias { owner: self.owner_hash, target: 0, ttl: self.ttl, place };
+        self.alias_count = count + 1;
         Some(())
     }
 }

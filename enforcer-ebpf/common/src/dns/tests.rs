@@ -4,7 +4,10 @@ use hickory_proto::{
     op::{Message as HickoryMessage, Query},
     rr::{
         Name, RData, Record, RecordType,
-        rdata::{A, AAAA, CNAME, TXT},
+        rdata::{
+            A, AAAA, CNAME, HTTPS, SVCB, TXT,
+            svcb::{Alpn, IpHint, SvcParamKey, SvcParamValue, Unknown},
+        },
     },
 };
 use proptest::prelude::*;
@@ -204,7 +207,23 @@ impl Answer {
     }
 
     fn cname(self, owner: &[u8], target: &[u8]) -> Self {
-        self.record(owner, 5, 1, 60, target)
+        self.cname_for(owner, target, 60)
+    }
+
+    fn cname_for(self, owner: &[u8], target: &[u8], ttl: u32) -> Self {
+        self.record(owner, 5, 1, ttl, target)
+    }
+
+    /// A HTTPS record, and each parameter as key and value.
+    fn https(self, owner: &[u8], priority: u16, target: &[u8], parameters: &[(u16, &[u8])]) -> Self {
+        let mut data = priority.to_be_bytes().to_vec();
+        data.extend(target);
+        for (key, value) in parameters {
+            data.extend(key.to_be_bytes());
+            data.extend((value.len() as u16).to_be_bytes());
+            data.extend(*value);
+        }
+        self.record(owner, 65, 1, 60, &data)
     }
 }
 
@@ -389,14 +408,178 @@ fn records_of_other_names_in_an_answer_that_is_not_denied_are_not_bound() {
 }
 
 #[test]
-fn the_name_before_a_cname_no_longer_counts() {
-    let host = host(&[deny(&["a.test"])]);
+fn every_name_of_the_chain_counts() {
+    let host = host(&[deny(&["b.test"]), allow(&["a.test"])]);
     let message = Answer::to("a.test")
         .cname(QUESTION, &wire("b.test"))
         .address(QUESTION, X)
         .address(&wire("b.test"), Y);
-    assert_eq!(host.reads(&message.0, true).unrelated, 1);
-    assert_eq!((host.binding(X).expiry, host.binding(Y).expiry > 0), (0, true));
+    let outcome = host.reads(&message.0, true);
+    assert_eq!(outcome, Outcome { parsed: true, denied: true, bound: 2, unbound: 0, unrelated: 0 });
+    assert_eq!((host.any(X), host.any(Y)), (vec![0, 1], vec![0, 1]));
+}
+
+#[test]
+fn the_order_of_the_records_does_not_matter() {
+    let records: [fn(Answer) -> Answer; 4] = [
+        |answer| answer.cname_for(&wire("a.test"), &wire("b.test"), 7_000),
+        |answer| answer.cname_for(&wire("b.test"), &wire("C.test"), 8_000),
+        |answer| answer.cname_for(&wire("c.test"), &wire("d.evil.test"), 9_000),
+        |answer| answer.address_for(&wire("d.evil.test"), X, 10_000),
+    ];
+    for order in 0..256_usize {
+        let order = [order & 3, order >> 2 & 3, order >> 4 & 3, order >> 6];
+        if (0..4).any(|record| !order.contains(&record)) {
+            continue;
+        }
+        let host = host(&[deny(&["*.evil.test"]), allow(&["a.test"])]);
+        let message = order.iter().fold(Answer::to("a.test"), |answer, record| records[*record](answer));
+        let outcome = host.reads(&message.0, true);
+        assert_eq!(
+            outcome,
+            Outcome { parsed: true, denied: true, bound: 1, unbound: 0, unrelated: 0 },
+            "{order:?}"
+        );
+        assert_eq!(host.any(X), [0, 1], "{order:?}");
+        assert_eq!(host.binding(X).expiry, NOW + 7_000 * SECOND, "{order:?}: the least of the chain");
+    }
+}
+
+#[test]
+fn of_two_ways_the_longer_lived_counts() {
+    for turned in [false, true] {
+        let short = |answer: Answer| answer.cname_for(QUESTION, &wire("c.test"), 1_000);
+        let long = |answer: Answer| {
+            answer.cname_for(&wire("b.test"), &wire("c.test"), 4_000).cname_for(
+                QUESTION,
+                &wire("b.test"),
+                5_000,
+            )
+        };
+        let answer = Answer::to("a.test");
+        let answer = if turned { short(long(answer)) } else { long(short(answer)) };
+        let host = host(&[allow(&["a.test"])]);
+        assert!(host.reads(&answer.address_for(&wire("c.test"), X, 9_000).0, true).parsed);
+        assert_eq!(host.binding(X).expiry, NOW + 4_000 * SECOND);
+    }
+}
+
+#[test]
+fn a_chain_that_leads_back_ends() {
+    let host = host(&[deny(&["b.test"])]);
+    let message = Answer::to("a.test")
+        .cname(&wire("b.test"), &wire("a.test"))
+        .cname(QUESTION, &wire("b.test"))
+        .cname(QUESTION, QUESTION)
+        .address(&wire("b.test"), X);
+    let outcome = host.reads(&message.0, true);
+    assert_eq!(outcome, Outcome { parsed: true, denied: true, bound: 1, unbound: 0, unrelated: 0 });
+}
+
+/// `aliases` CNAME records from `n0.test` on, the last first, and an address at their end.
+fn chain(aliases: usize) -> Answer {
+    let name = |number: usize| wire(&format!("n{number}.test"));
+    let answer = (0..aliases)
+        .rev()
+        .fold(Answer::to("n0.test"), |answer, number| answer.cname(&name(number), &name(number + 1)));
+    answer.address(&name(aliases), X)
+}
+
+#[test]
+fn a_chain_has_16_names_at_most() {
+    for (aliases, expected) in [(1, true), (15, true), (16, false), (32, false)] {
+        let host = host(&[deny(&["n1.test"])]);
+        let outcome = host.reads(&chain(aliases).0, true);
+        assert_eq!((outcome.parsed, outcome.denied), (expected, true), "{aliases}");
+        assert_eq!(host.binding(X).expiry > 0, expected, "{aliases}");
+    }
+}
+
+#[test]
+fn an_answer_has_32_aliases_at_most() {
+    for (aliases, expected) in [(31, true), (32, false)] {
+        let mut answer = Answer::to("a.test");
+        for _ in 0..aliases {
+            answer = answer.cname(&wire("other.test"), QUESTION);
+        }
+        let message = answer.cname(QUESTION, &wire("b.test")).address(&wire("b.test"), X);
+        let host = host(&[deny(&["a.test"])]);
+        assert_eq!(host.reads(&message.0, true).parsed, expected, "{aliases}");
+    }
+}
+
+#[test]
+fn hints_are_bound_like_addresses() {
+    let host = host(&[deny(&["b.test"]), allow(&["a.test"])]);
+    let six = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).octets();
+    let four = [203, 0, 113, 7, 203, 0, 113, 8];
+    let message = Answer::to("a.test")
+        .https(&wire("b.test"), 1, b"\0", &[(1, b"\x02h2"), (4, &four), (5, b"ech"), (6, &six), (7, b"/dns")])
+        .cname(QUESTION, &wire("b.test"));
+    let outcome = host.reads(&message.0, true);
+    assert_eq!(outcome, Outcome { parsed: true, denied: true, bound: 3, unbound: 0, unrelated: 0 });
+    for address in [X, Y, "2001:db8::1"] {
+        assert_eq!(host.any(address), [0, 1], "{address}");
+    }
+}
+
+#[test]
+fn the_target_of_a_service_record_is_a_member_of_the_chain() {
+    for (kind, priority) in [(65, 1), (65, 0), (64, 16)] {
+        let host = host(&[deny(&["svc.evil.test"]), allow(&["a.test"])]);
+        let mut data = u16::to_be_bytes(priority).to_vec();
+        data.extend(wire("SVC.evil.test"));
+        let message =
+            Answer::to("a.test").record(QUESTION, kind, 1, 60, &data).address(&wire("svc.evil.test"), X);
+        assert!(host.reads(&message.0, true).denied, "{kind} {priority}");
+        assert_eq!(host.any(X), [0, 1], "{kind} {priority}");
+    }
+}
+
+#[test]
+fn hints_of_other_names_can_be_denied_only() {
+    let four = [203, 0, 113, 7, 203, 0, 113, 8];
+    let host = host(&[deny(&["a.test"]), allow(&["a.test", "other.test"])]);
+    let message = Answer::to("a.test").https(&wire("other.test"), 1, b"\0", &[(4, &four)]);
+    let outcome = host.reads(&message.0, true);
+    assert_eq!(outcome, Outcome { parsed: true, denied: true, bound: 2, unbound: 0, unrelated: 1 });
+    assert_eq!((host.any(X), host.binding(X).expiry), (vec![0], 0));
+}
+
+/// RFC 9460 section 2.2 says when a record is malformed; nothing of it is bound then.
+#[test]
+fn of_a_damaged_service_record_nothing_is_bound() {
+    let four: &[u8] = &[203, 0, 113, 7];
+    let data = |parameters: &[u8]| [b"\0\x01\0", parameters].concat();
+    let hint = [b"\0\x04\0\x04", four].concat();
+    for (what, data) in [
+        ("no data", Vec::new()),
+        ("no target", b"\0\x01".to_vec()),
+        ("a target past the end", b"\0\x01\x05a".to_vec()),
+        ("an address cut", data(b"\0\x04\0\x03\xcb\0\x71")),
+        ("a value past the end", data(b"\0\x04\0\x08\xcb\0\x71\x07")),
+        ("a key twice", data(&[&hint[..], &hint].concat())),
+        ("keys out of order", data(&[&hint[..], b"\0\x03\0\x02\0\x50"].concat())),
+        ("a byte too many", data(&[&hint[..], b"\0"].concat())),
+        ("half a key", data(&[&hint[..], b"\0\x05\0"].concat())),
+    ] {
+        let host = host(&[deny(&["a.test"])]);
+        let outcome =
+            host.reads(&Answer::to("a.test").address(QUESTION, Y).record(QUESTION, 65, 1, 60, &data).0, true);
+        assert_eq!((outcome.parsed, outcome.denied, outcome.bound), (false, true, 1), "{what}");
+    }
+}
+
+#[test]
+fn a_chain_through_a_dname_goes_by_the_cname_that_comes_with_it() {
+    let host = host(&[deny(&["*.new.test"]), allow(&["*.old.test"])]);
+    let message = Answer::to("www.old.test")
+        .record(&wire("old.test"), 39, 1, 60, &wire("new.test"))
+        .cname(QUESTION, &wire("www.new.test"))
+        .address(&wire("www.new.test"), X);
+    let outcome = host.reads(&message.0, true);
+    assert_eq!(outcome, Outcome { parsed: true, denied: true, bound: 1, unbound: 0, unrelated: 0 });
+    assert_eq!(host.any(X), [0, 1]);
 }
 
 #[test]
@@ -605,6 +788,8 @@ fn loops_and_forward_pointers_are_refused() {
         ("behind the end", &[0xff, 0xff]),
         ("a label before itself", b"\x01x\xc0\x18"),
         ("two labels", b"\x01x\x01y\xc0\x1a"),
+        // 25 is the one byte of the label, taken for the length of another.
+        ("into itself", b"\x02\x00x\xc0\x19"),
         ("reserved 0x40", &[0x40, 0]),
         ("reserved 0x80", &[0x80, 0]),
     ] {
@@ -793,30 +978,80 @@ fn address() -> impl Strategy<Value = RData> {
     })
 }
 
-fn answer() -> impl Strategy<Value = HickoryMessage> {
-    let ttl = prop_oneof![Just(0_u32), Just(60), Just(7_200), Just(0x8000_0000), any::<u32>()];
-    let records = prop::collection::vec((ttl, address(), prop::option::weighted(0.2, name()), 0..8_u8), 0..8);
-    (name(), prop::collection::vec(name(), 0..4), records).prop_map(|(question, targets, records)| {
-        let mut message = HickoryMessage::query().into_response();
-        message.add_query(Query::query(question.clone(), RecordType::A));
-        let mut owner = question;
-        for target in targets {
-            message.add_answer(Record::from_rdata(owner, 300, RData::CNAME(CNAME(target.clone()))));
-            owner = target;
-        }
-        for (ttl, address, other, text) in records {
-            let owner = other.unwrap_or_else(|| owner.clone());
-            if text == 0 {
-                message.add_answer(Record::from_rdata(
-                    owner.clone(),
-                    ttl,
-                    RData::TXT(TXT::new(vec!["text".into()])),
-                ));
+fn ttl() -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0_u32), Just(60), Just(7_200), Just(0x8000_0000), any::<u32>()]
+}
+
+/// What a service record says: priority, target, hints.
+fn service() -> impl Strategy<Value = SVCB> {
+    let hints = prop::collection::vec(address(), 0..4);
+    (0..3_u16, prop::option::of(name()), hints, any::<bool>()).prop_map(|(priority, target, hints, more)| {
+        let (mut four, mut six) = (Vec::new(), Vec::new());
+        for hint in hints {
+            match hint {
+                RData::A(a) => four.push(a),
+                RData::AAAA(aaaa) => six.push(aaaa),
+                _ => {}
             }
-            message.add_answer(Record::from_rdata(owner, ttl, address));
         }
-        message
+        let mut parameters = Vec::new();
+        if more {
+            parameters.push((SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(vec!["h2".into(), "h3".into()]))));
+        }
+        if !four.is_empty() {
+            parameters.push((SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(four))));
+        }
+        if !six.is_empty() {
+            parameters.push((SvcParamKey::Ipv6Hint, SvcParamValue::Ipv6Hint(IpHint(six))));
+        }
+        if more {
+            let other = SvcParamValue::Unknown(Unknown(b"/dns-query".to_vec()));
+            parameters.push((SvcParamKey::Unknown(7), other));
+        }
+        SVCB::new(priority, target.unwrap_or_else(Name::root), parameters)
     })
+}
+
+/// Data of a record that says something, or nothing, to the binder.
+fn data() -> impl Strategy<Value = RData> {
+    prop_oneof![
+        6 => address(),
+        1 => name().prop_map(|target| RData::CNAME(CNAME(target))),
+        1 => service().prop_map(|service| RData::HTTPS(HTTPS(service))),
+        1 => service().prop_map(RData::SVCB),
+        1 => Just(RData::TXT(TXT::new(vec!["text".into()]))),
+    ]
+}
+
+/// A question, the chain that a resolver would give, and other records; in order, or in any.
+fn answer() -> impl Strategy<Value = HickoryMessage> {
+    let records = prop::collection::vec((ttl(), data(), prop::option::weighted(0.2, name())), 0..8);
+    let turned = prop_oneof![Just(None), any::<u64>().prop_map(Some)];
+    (name(), prop::collection::vec((name(), ttl()), 0..4), records, turned).prop_map(
+        |(question, targets, records, turned)| {
+            let mut message = HickoryMessage::query().into_response();
+            message.add_query(Query::query(question.clone(), RecordType::A));
+            let mut all = Vec::new();
+            let mut owner = question;
+            for (target, ttl) in targets {
+                all.push(Record::from_rdata(owner, ttl, RData::CNAME(CNAME(target.clone()))));
+                owner = target;
+            }
+            for (ttl, data, other) in records {
+                all.push(Record::from_rdata(other.unwrap_or_else(|| owner.clone()), ttl, data));
+            }
+            if let Some(seed) = turned {
+                // Any key that differs from record to record makes an order.
+                let mut number = seed;
+                all.sort_by_cached_key(|_| {
+                    number = number.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                    number >> 32
+                });
+            }
+            message.add_answers(all);
+            message
+        },
+    )
 }
 
 fn labels(name: &Name) -> Vec<Vec<u8>> {
@@ -854,22 +1089,58 @@ fn naive(
     known: &mut BTreeMap<IpAddr, Known>,
 ) -> Outcome {
     let question = labels(&message.queries[0].name);
-    let mut chain = vec![question.clone()];
+    let seconds = |ttl: u32| if ttl > i32::MAX as u32 { 0 } else { ttl };
+    // Every way from the question, tried one after the other: the names, each with the most of its ways' least TTL.
+    let mut reached = BTreeMap::from([(question.clone(), u32::MAX)]);
+    loop {
+        let mut next = reached.clone();
+        for record in &message.answers {
+            let Some(ttl) = reached.get(&labels(&record.name)) else { continue };
+            let target = match &record.data {
+                RData::CNAME(CNAME(target)) => target,
+                RData::HTTPS(HTTPS(service)) | RData::SVCB(service) if !service.target_name.is_root() => {
+                    &service.target_name
+                }
+                _ => continue,
+            };
+            let known = next.entry(labels(target)).or_default();
+            *known = (*known).max(seconds(record.ttl).min(*ttl));
+        }
+        if next == reached {
+            break;
+        }
+        reached = next;
+    }
+    let chain: Vec<_> = reached.keys().cloned().collect();
     let (mut addresses, mut others) = (Vec::new(), Vec::new());
     let mut outcome = Outcome { parsed: true, ..Outcome::default() };
     for record in &message.answers {
-        let related = labels(&record.name) == chain[chain.len() - 1];
-        match &record.data {
-            RData::A(A(v4)) if !related => others.push(IpAddr::V4(*v4)),
-            RData::AAAA(AAAA(v6)) if !related => others.push(v6.to_canonical()),
-            RData::CNAME(_) if !related => outcome.unrelated += 1,
-            RData::A(A(v4)) => addresses.push((IpAddr::V4(*v4), record.ttl)),
-            RData::AAAA(AAAA(v6)) => addresses.push((v6.to_canonical(), record.ttl)),
-            RData::CNAME(CNAME(target)) => chain.push(labels(target)),
-            _ => {}
+        let named: Vec<IpAddr> = match &record.data {
+            RData::A(A(v4)) => vec![(*v4).into()],
+            RData::AAAA(AAAA(v6)) => vec![v6.to_canonical()],
+            RData::CNAME(_) => Vec::new(),
+            RData::HTTPS(HTTPS(service)) | RData::SVCB(service) => {
+                let hints = service.svc_params.iter().flat_map(|(_, value)| match value {
+                    SvcParamValue::Ipv4Hint(IpHint(list)) => list.iter().map(|A(v4)| (*v4).into()).collect(),
+                    SvcParamValue::Ipv6Hint(IpHint(list)) => {
+                        list.iter().map(|AAAA(v6)| v6.to_canonical()).collect()
+                    }
+                    _ => Vec::new(),
+                });
+                hints.collect()
+            }
+            _ => continue,
+        };
+        match reached.get(&labels(&record.name)) {
+            Some(ttl) => {
+                addresses.extend(named.into_iter().map(|address| (address, seconds(record.ttl).min(*ttl))))
+            }
+            None => {
+                outcome.unrelated += 1;
+                others.extend(named);
+            }
         }
     }
-    outcome.unrelated += others.len() as u32;
     let (mut any, mut not_all, mut except) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (class, rule) in (0..).zip(rules) {
         let says = |name: &Vec<Vec<u8>>| is_in(rule.names, name) && !is_in(rule.except, name);
@@ -899,7 +1170,7 @@ fn naive(
             let rule = &rules[usize::from(*class)];
             rule.deny || !special || rule.may_resolve.iter().any(|may| may.parse() == Ok(address))
         });
-        let ttl = if ttl > i32::MAX as u32 { 0 } else { u64::from(ttl.min(604_800)) * SECOND };
+        let ttl = u64::from(ttl.min(604_800)) * SECOND;
         let known = known.entry(address).or_default();
         known.any.extend(learned);
         known.not_all.extend(&not_all);
