@@ -35,7 +35,7 @@ static POLICY: LazyLock<Schema> = LazyLock::new(|| schemars::schema_for!(Documen
 /// The first character of a file.
 const START: Spot = Spot { line: 1, column: 1, length: 1 };
 /// What events and test files say where no rule decided.
-const RESERVED: [&str; 4] = ["builtin", "default", "error", "literalAddresses"];
+const RESERVED: [&str; 5] = ["builtin", "default", "error", "literalAddresses", "otherResolvers"];
 
 pub(crate) fn policy(source: &Source, lists: &dyn ReadList) -> Result<(Policy, Vec<Diagnostic>), Report> {
     let mut builder = Builder::new(source, lists);

@@ -159,12 +159,14 @@ impl PolicySet {
         self.rules.get(class.index())
     }
 
-    /// The rule a decision names, as events spell it: none for the default, `builtin`, `literalAddresses`.
+    /// The rule a decision names, as events spell it: none for the default, `builtin`, `literalAddresses`,
+    /// `otherResolvers`.
     pub fn label(&self, decider: Decider) -> Option<&str> {
         match decider {
             Decider::Builtin => Some("builtin"),
             Decider::Default => None,
             Decider::LiteralAddress => Some("literalAddresses"),
+            Decider::OtherResolver => Some("otherResolvers"),
             Decider::Rule(class) => self.rule(class).map(Rule::name),
         }
     }
