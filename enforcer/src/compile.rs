@@ -130,7 +130,8 @@ impl Compiled {
 
     /// What happens to queries to servers that are no trusted resolvers.
     pub fn other_resolvers(&self) -> decide::OtherResolvers {
-        match (self.policy.dns().other_resolvers, self.policy.mode()) {
+        let dns = self.policy.dns();
+        match (dns.other_resolvers, dns.other_resolvers_mode) {
             (OtherResolvers::Allow, _) => decide::OtherResolvers::Allow,
             (OtherResolvers::Deny, Mode::Audit) => decide::OtherResolvers::Audit,
             (OtherResolvers::Deny, Mode::Enforce) => decide::OtherResolvers::Deny,

@@ -181,7 +181,10 @@ impl<'a> Builder<'a> {
         let settings = self.settings(settings, &place);
         let rules = self.rules(rules, &shared, &place.key("rules"));
         let empty = rules.is_empty() && !self.cut_inside("rules");
-        if empty && settings.default.is_none() && settings.literal_addresses.is_none() {
+        let says = settings.default.is_some()
+            || settings.literal_addresses.is_some()
+            || settings.other_resolvers.is_some();
+        if empty && !says {
             let hint = "add a rule, or set `default`";
             self.warning(&place.key("rules"), "empty-policy", "the policy says nothing", hint);
         }

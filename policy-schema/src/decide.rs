@@ -199,7 +199,10 @@ fn read(
         return (Verdict::Deny, Decider::Rule(*class), (*why).clone());
     }
     let asks_another = connection.port == DNS && !connection.resolver;
-    if asks_another && policies.dns().other_resolvers == OtherResolvers::Deny && counts(policies.mode()) {
+    if asks_another
+        && policies.dns().other_resolvers == OtherResolvers::Deny
+        && counts(policies.dns().other_resolvers_mode)
+    {
         return (Verdict::Deny, Decider::OtherResolver, Why::OtherResolver);
     }
     if destination.builtin() {

@@ -73,7 +73,8 @@ pub(super) fn rule_name(policy: Option<&Compiled>, rule: RuleId) -> RuleName {
 fn mode(policy: Option<&Compiled>, rule: RuleId) -> Mode {
     let Some(policy) = policy.map(|policy| &policy.policy) else { return Mode::Enforce };
     match rule {
-        RuleId::BUILTIN | RuleId::ERROR | RuleId::OTHER_RESOLVER => policy.mode(),
+        RuleId::BUILTIN | RuleId::ERROR => policy.mode(),
+        RuleId::OTHER_RESOLVER => policy.dns().other_resolvers_mode,
         RuleId::DEFAULT => policy.default().mode,
         RuleId::LITERAL => policy.literal_addresses().mode(),
         RuleId(class) => {

@@ -1,11 +1,11 @@
 //! Answers that are not what they seem: whatever they say, nothing more is allowed than before.
 
 use std::env;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
-use enforcer_tests::{
-    Backend, Cgroup, Client, Daemon, Dnsmasq, Lab, Machine, Netns, Running, TcpServer, ask,
-};
+use enforcer_tests::{Backend, Cgroup, Client, Daemon, Dnsmasq, Lab, Machine, Netns, Running, ask, wait_for};
+use serde_json::Value;
 
 use crate::message::{self, answer, header, query, question, with_id};
 use crate::scenario::{SOON, connects, refused};
@@ -232,6 +232,11 @@ fn no_spoofed_answer_allows_anything() {
             let attempt = visitor.attempt(SOON).unwrap();
             assert!(attempt.is_ok(), "genuine answer {number}: {attempt}");
         }
+        for cause in ["unsolicited", "untrustedServer"] {
+            let is_told = |event: &Value| event["event"] == "DNSAnswerRejected" && event["cause"] == cause;
+            let event = daemon.wait_for_event(SOON, is_told).unwrap();
+            assert!(event["count"].as_u64() > Some(0), "{event}");
+        }
         let of_kind = u64::from(count / Spoof::ALL.len() as u32);
         for (counter, at_least) in
             [("answersUnsolicited", of_kind * 6 * 9 / 10), ("answersUntrusted", of_kind * 9 / 10)]
@@ -326,34 +331,95 @@ fn nobody_plays_the_resolver_in_a_namespace_of_his_own() {
     });
 }
 
+/// A resolver in another namespace, at the other end of a pair of interfaces, as a container has it.
+fn routed(lab: &Lab) -> (Netns, Dnsmasq) {
+    let machine = Netns::new().unwrap();
+    let pair = format!("link add inside type veth peer name outside netns {}\n", machine.name());
+    let inside = format!("{pair}address add 10.77.0.2/24 dev inside\nlink set inside up\n");
+    lab.netns.ip_batch(&inside).unwrap();
+    machine.ip_batch("address add 10.77.0.1/24 dev outside\nlink set outside up\n").unwrap();
+    let dnsmasq = Dnsmasq::builder(&machine).at(ROUTED).domain("good.example", Lab::GOOD).start().unwrap();
+    lab.netns.set_resolvers(&[IpAddr::V4(ROUTED)]).unwrap();
+    (machine, dnsmasq)
+}
+
+const ROUTED: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const GOOD: &str =
+    "default: deny\nrules:\n  - { name: good, action: allow, to: { names: [\"*.good.example\"] } }\n";
+
 #[test]
 fn a_routed_resolver_is_believed_in_a_container() {
-    const ROUTED: &str = r#"
-version: 1
-dns: { trustedResolvers: ["10.77.0.1"] }
-default: deny
-rules:
-  - { name: good, action: allow, to: { names: ["*.good.example"] } }
-"#;
     Machine::one_backend(|backend| {
-        let (machine, lab) = (Netns::new().unwrap(), Lab::new().unwrap());
-        // As a container has it: a pair of interfaces, one end outside.
-        let pair = format!("link add inside type veth peer name outside netns {}\n", machine.name());
-        lab.netns
-            .ip_batch(&format!("{pair}address add 10.77.0.2/24 dev inside\nlink set inside up\n"))
-            .unwrap();
-        machine.ip_batch("address add 10.77.0.1/24 dev outside\nlink set outside up\n").unwrap();
-        let resolver = Ipv4Addr::new(10, 77, 0, 1);
-        let dnsmasq =
-            Dnsmasq::builder(&machine).at(resolver).domain("good.example", Lab::GOOD).start().unwrap();
-        lab.netns.set_resolvers(&[IpAddr::V4(resolver)]).unwrap();
+        let lab = Lab::new().unwrap();
+        let routed = routed(&lab);
         connects(lab.client(), "www.good.example", 443);
-        let daemon = lab.daemon(backend).policy("policy", ROUTED).start().unwrap();
+        let policy = format!("version: 1\ndns: {{ trustedResolvers: [\"{ROUTED}\"] }}\n{GOOD}");
+        let daemon = lab.daemon(backend).policy("policy", &policy).start().unwrap();
         refused(lab.client(), "203.0.113.99", 443, "EPERM");
         connects(lab.client(), "www.good.example", 443);
         drop(daemon);
         connects(lab.client(), "203.0.113.99", 443);
-        drop(dnsmasq);
+        drop(routed);
+    });
+}
+
+#[test]
+fn a_change_of_the_machines_resolvers_is_followed() {
+    const RESOLV_CONF: &str = "/etc/resolv.conf";
+    if !Machine::current().is_guest() {
+        // This machine's own is left alone.
+        return;
+    }
+    Machine::one_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        let routed = routed(&lab);
+        let before = fs::read(RESOLV_CONF).unwrap();
+        fs::write(RESOLV_CONF, "nameserver 10.77.0.9\n").unwrap();
+        let daemon = lab.daemon(backend).policy("policy", &format!("version: 1\n{GOOD}")).start().unwrap();
+        refused(lab.client(), "www.good.example", 443, "EPERM");
+
+        fs::write(RESOLV_CONF, format!("nameserver {ROUTED}\n")).unwrap();
+        let resolvers = || daemon.status().unwrap()["resolvers"].clone();
+        let followed = wait_for(SOON, || (resolvers() == serde_json::json!([ROUTED])).then_some(()));
+        assert!(followed.is_some(), "{}", resolvers());
+        connects(lab.client(), "www.good.example", 443);
+
+        fs::write(RESOLV_CONF, before).unwrap();
+        drop((daemon, routed));
+    });
+}
+
+#[test]
+fn the_machines_own_resolver_is_believed() {
+    const RESOLV_CONF: &str = "/etc/resolv.conf";
+    if !Machine::current().is_guest() {
+        // As above.
+        return;
+    }
+    Machine::one_backend(|backend| {
+        let before = fs::read(RESOLV_CONF).unwrap();
+        fs::write(RESOLV_CONF, "nameserver 127.0.0.1\n").unwrap();
+        let (lab, unit) = (Lab::new().unwrap(), Cgroup::service().unwrap());
+        let script = SERVER.replace("198.18.0.54", "127.0.0.1").replace("ADDRESS", "203.0.113.7");
+        let own = Client::in_initial_netns().cgroup(&unit);
+        let server = own.spawn("/usr/bin/python3", &["-u", "-c", &script]).unwrap();
+        assert_eq!(server.line(SOON).unwrap(), "ready");
+        let daemon = lab.daemon(backend).policy("policy", &format!("version: 1\n{GOOD}")).start().unwrap();
+
+        let client = Client::in_initial_netns().cgroup(&lab.cgroup);
+        let mut visitor = client.visit((Ipv4Addr::LOCALHOST, 53).into()).unwrap();
+        let mut visit = |line: &str| {
+            visitor.say(line).unwrap();
+            visitor.attempt(SOON).unwrap()
+        };
+        assert_eq!(visit("connect 203.0.113.7 443").errno(), Some("EPERM"));
+        assert!(visit("ask 203.0.113.7 www.good.example").is_ok());
+        // Nobody is there, but it may be looked for.
+        assert_ne!(visit("connect 203.0.113.7 443").errno(), Some("EPERM"));
+        assert_eq!(daemon.counter("answersImpersonated").unwrap(), 0);
+
+        fs::write(RESOLV_CONF, before).unwrap();
+        drop((daemon, server));
     });
 }
 
@@ -430,7 +496,8 @@ fn other_resolvers_are_not_asked() {
     const OTHERS: &str = "dns: { trustedResolvers: [\"198.18.0.54\"], otherResolvers: deny }\n";
     Machine::each_backend(|backend| {
         let lab = Lab::new().unwrap();
-        let _tcp = TcpServer::start(&lab.netns, &[53]).unwrap();
+        let listen = || [RESOLVER, STRANGER].map(|address| TcpListener::bind((address, 53)).unwrap());
+        let _listening = lab.netns.run(listen).unwrap();
         let ask = |server: &str, connected: bool| {
             let attempts = if connected {
                 lab.client().send_connected(server, 53)
