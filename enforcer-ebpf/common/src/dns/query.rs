@@ -96,3 +96,6 @@ impl Step for Question<'_> {
 }
 
 const _: () = assert!(size_of::<Queries>() == 16 + 24 + 8 * QUERIES_MAX, "no padding");
+
+#[cfg(test)]
+mod tests;
