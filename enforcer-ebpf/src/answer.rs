@@ -6,6 +6,7 @@ use crate::{
     queries::{self, Asked},
     scratch::{self, Claim},
     settings::setting,
+    skb::Skb,
     trust, wake,
 };
 use aya_ebpf::{
@@ -23,12 +24,12 @@ use enforcer_common::{
     control::{Control, Counter},
     dns::{AnswerHeader, AnswerRecord, Doubt, Scratch},
     image::Meta,
+    packet::{Network, Ports, Span, UDP},
 };
 
 #[btf_map]
 static ANSWERS: RingBuf<AnswerRecord, { 2 << 20 }> = RingBuf::new();
 
-const UDP: u8 = 17;
 const DNS: u16 = 53;
 /// Nanoseconds between two unsolicited answers that are handed over.
 const UNSOLICITED_PERIOD: u64 = 100_000_000;
@@ -43,18 +44,15 @@ pub(crate) enum Delivery {
 pub(crate) struct Datagram {
     pub(crate) source: Address,
     pub(crate) destination: Address,
-    pub(crate) source_port: u16,
-    pub(crate) destination_port: u16,
-    /// Offset of the payload.
-    pub(crate) message: u32,
+    pub(crate) ports: Ports,
+    /// The payload.
+    pub(crate) message: Span,
 }
 
 /// Judges one received packet.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
-    let Some(datagram) = datagram(ctx).filter(|datagram| datagram.source_port == DNS) else {
-        return Delivery::Deliver;
-    };
+    let Some(datagram) = datagram(ctx, |ports| ports.source == DNS) else { return Delivery::Deliver };
     count::add(Counter::Answers, 1);
     let Some(claim) = Claim::take() else {
         count::add(Counter::NoScratch, 1);
@@ -68,9 +66,10 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
 /// Looks at one packet that is about to be sent.
 #[inline(always)]
 pub(crate) fn observe(ctx: &SkBuffContext) -> Delivery {
-    match datagram(ctx) {
+    let wanted = |ports: &Ports| ports.source == DNS || ports.destination == DNS || queries::asks(ctx);
+    match datagram(ctx, wanted) {
         Some(datagram) => {
-            if datagram.source_port == DNS {
+            if datagram.ports.source == DNS {
                 trust::vouch(ctx, &datagram);
             }
             queries::record(ctx, &datagram)
@@ -126,7 +125,7 @@ fn prepare(ctx: &SkBuffContext, datagram: &Datagram, place: u32, now: u64) -> Op
     // SAFETY: the context is the packet that the helper wants.
     header.cgroup = unsafe { bpf_skb_cgroup_id(ctx.as_ptr().cast()) };
     header.server = datagram.source;
-    header.client_port = datagram.destination_port;
+    header.client_port = datagram.ports.destination;
     header.trusted = 0;
     header.unparsed = 0;
     header.doubt = 0;
@@ -162,7 +161,7 @@ fn doubt(ctx: &SkBuffContext, answer: &Datagram, place: u32) -> Option<Doubt> {
 
 /// Copies a message into the scratch, and its length.
 #[inline(always)]
-pub(crate) fn copy(ctx: &SkBuffContext, message: u32, place: u32) -> Option<u32> {
+pub(crate) fn copy(ctx: &SkBuffContext, message: Span, place: u32) -> Option<u32> {
     let scratch = scratch::of(place)?;
     scratch.reset();
     let length = load(ctx, message, scratch)?;
@@ -227,50 +226,35 @@ pub(crate) fn in_scope(ctx: &SkBuffContext) -> bool {
     scope == 0 || unsafe { bpf_skb_ancestor_cgroup_id(ctx.as_ptr().cast(), level as i32) } == scope
 }
 
-/// The datagram in a packet; packets start at the IP header here.
+/// The datagram in a packet, if its ports are wanted.
 #[inline(always)]
-fn datagram(ctx: &SkBuffContext) -> Option<Datagram> {
-    let first: u8 = ctx.load(0).ok()?;
-    let (v6, udp) = match first >> 4 {
-        4 => {
-            let protocol: u8 = ctx.load(9).ok()?;
-            if protocol != UDP {
-                return None;
-            }
-            (false, usize::from(first & 0x0f) * 4)
-        }
-        6 => {
-            let protocol: u8 = ctx.load(6).ok()?;
-            if protocol != UDP {
-                return None;
-            }
-            (true, 40)
-        }
-        _ => return None,
-    };
-    let [s0, s1, d0, d1]: [u8; 4] = ctx.load(udp).ok()?;
-    let (source, destination) = if v6 {
-        (Address::from_v6(ctx.load(8).ok()?), Address::from_v6(ctx.load(24).ok()?))
-    } else {
-        (Address::from_v4(ctx.load(12).ok()?), Address::from_v4(ctx.load(16).ok()?))
-    };
-    Some(Datagram {
-        source,
-        destination,
-        source_port: u16::from_be_bytes([s0, s1]),
-        destination_port: u16::from_be_bytes([d0, d1]),
-        message: udp as u32 + 8,
-    })
+fn datagram(ctx: &SkBuffContext, wanted: impl FnOnce(&Ports) -> bool) -> Option<Datagram> {
+    let packet = Skb(ctx);
+    let network = Network::of(&packet)?;
+    if network.protocol != UDP {
+        return None;
+    }
+    let ports = network.ports(&packet).filter(wanted)?;
+    let (source, destination) = (network.source(&packet)?, network.destination(&packet)?);
+    Some(Datagram { source, destination, ports, message: network.datagram(&packet)? })
 }
 
 /// Copies the message into the scratch; a longer one than fits is cut, and then does not parse.
 #[inline(always)]
-fn load(ctx: &SkBuffContext, at: u32, scratch: &mut Scratch) -> Option<u32> {
-    let length = ctx.len().checked_sub(at).filter(|length| *length > 0)?;
+fn load(ctx: &SkBuffContext, message: Span, scratch: &mut Scratch) -> Option<u32> {
+    let length = message.length();
+    if length == 0 {
+        return None;
+    }
     let length = bounded(length.min(scratch.record.message.len() as u32));
     // SAFETY: the destination has 4,096 bytes, and `bounded` is at most that.
     let failed = unsafe {
-        bpf_skb_load_bytes(ctx.as_ptr().cast(), at, scratch.record.message.as_mut_ptr().cast(), length as u32)
+        bpf_skb_load_bytes(
+            ctx.as_ptr().cast(),
+            message.start,
+            scratch.record.message.as_mut_ptr().cast(),
+            length as u32,
+        )
     };
     (failed == 0).then_some(length as u32)
 }

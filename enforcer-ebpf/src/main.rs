@@ -31,6 +31,7 @@ mod queries;
 mod repeat;
 mod scratch;
 mod settings;
+mod skb;
 mod task;
 mod trust;
 mod wake;

@@ -75,6 +75,15 @@ pub(crate) fn name_server(ctx: &SockAddrContext, address: Address, port: u16) {
     }
 }
 
+/// Whether the socket that sends the packet has named a server to ask.
+#[inline(always)]
+pub(crate) fn asks(ctx: &SkBuffContext) -> bool {
+    socket_of(ctx)
+        .and_then(|socket| storage(socket, false))
+        // SAFETY: a value of the storage.
+        .is_some_and(|queries| unsafe { (*queries).named } != 0)
+}
+
 /// Records a query that is about to leave. One that cannot be recorded is not sent where its answer could be denied.
 #[inline(always)]
 pub(crate) fn record(ctx: &SkBuffContext, datagram: &answer::Datagram) -> Delivery {
@@ -82,7 +91,7 @@ pub(crate) fn record(ctx: &SkBuffContext, datagram: &answer::Datagram) -> Delive
     let known = storage(socket, false);
     // SAFETY: a value of the storage.
     let named = known.is_some_and(|queries| unsafe { (*queries).named } != 0);
-    let on_the_wire = datagram.destination_port == DNS;
+    let on_the_wire = datagram.ports.destination == DNS;
     if !named && !on_the_wire {
         return Delivery::Deliver;
     }

@@ -93,7 +93,7 @@ impl Token {
     #[inline(always)]
     fn of(ctx: &SkBuffContext, place: u32, answer: &Datagram) -> Option<Self> {
         let transaction = queries::transaction(place, &answer.source);
-        let token = transaction ^ namespace(ctx)? ^ u64::from(answer.destination_port) << 48;
+        let token = transaction ^ namespace(ctx)? ^ u64::from(answer.ports.destination) << 48;
         // 0 is an empty place, and the lowest bit has its own meaning.
         (transaction != 0).then_some(Self(token & !1 | 2))
     }

@@ -17,6 +17,7 @@ pub mod dns;
 pub mod event;
 pub mod image;
 pub mod name;
+pub mod packet;
 pub mod repeat;
 pub mod vector;
 
