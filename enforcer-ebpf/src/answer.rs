@@ -3,10 +3,11 @@
 use crate::{
     count,
     maps::{self, PolicySlot},
+    queries::{self, Asked},
     scratch::{self, Claim},
     settings::setting,
     skb::Skb,
-    wake,
+    trust, wake,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -21,15 +22,17 @@ use aya_ebpf::{
 use enforcer_common::{
     Address,
     control::{Control, Counter},
-    dns::{AnswerHeader, AnswerRecord, Scratch},
+    dns::{AnswerHeader, AnswerRecord, Doubt, Scratch},
     image::Meta,
-    packet::{Network, Span, UDP},
+    packet::{Network, Ports, Span, UDP},
 };
 
 #[btf_map]
 static ANSWERS: RingBuf<AnswerRecord, { 2 << 20 }> = RingBuf::new();
 
 const DNS: u16 = 53;
+/// Nanoseconds between two unsolicited answers that are handed over.
+const UNSOLICITED_PERIOD: u64 = 100_000_000;
 
 /// What happens to a packet.
 pub(crate) enum Delivery {
@@ -37,17 +40,19 @@ pub(crate) enum Delivery {
     Drop,
 }
 
-/// A DNS answer inside a packet.
-struct Datagram {
-    server: Address,
-    client_port: u16,
-    message: Span,
+/// A UDP datagram inside a packet.
+pub(crate) struct Datagram {
+    pub(crate) source: Address,
+    pub(crate) destination: Address,
+    pub(crate) ports: Ports,
+    /// The payload.
+    pub(crate) message: Span,
 }
 
 /// Judges one received packet.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
-    let Some(datagram) = datagram(ctx) else { return Delivery::Deliver };
+    let Some(datagram) = datagram(ctx, |ports| ports.source == DNS) else { return Delivery::Deliver };
     count::add(Counter::Answers, 1);
     let Some(claim) = Claim::take() else {
         count::add(Counter::NoScratch, 1);
@@ -56,6 +61,21 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     let at_risk = read(ctx, &datagram, claim.0);
     claim.release();
     refuse_if(ctx, at_risk)
+}
+
+/// Looks at one packet that is about to be sent.
+#[inline(always)]
+pub(crate) fn observe(ctx: &SkBuffContext) -> Delivery {
+    let wanted = |ports: &Ports| ports.source == DNS || ports.destination == DNS || queries::asks(ctx);
+    match datagram(ctx, wanted) {
+        Some(datagram) => {
+            if datagram.ports.source == DNS {
+                trust::vouch(ctx, &datagram);
+            }
+            queries::record(ctx, &datagram)
+        }
+        None => Delivery::Deliver,
+    }
 }
 
 /// Binds an answer and hands it over; returns whether a denied address may have been left unbound.
@@ -67,6 +87,19 @@ fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
         count::add(Counter::AnswersUnparsed, 1);
         return denies_something();
     };
+    let doubt = doubt(ctx, datagram, place);
+    if let Some(scratch) = scratch::of(place) {
+        scratch.record.header.trusted = doubt.is_none().into();
+        scratch.record.header.doubt = doubt.map_or(0, |doubt| doubt as u8);
+        if matches!(doubt, Some(Doubt::Unsolicited)) {
+            // Told now and then: whoever floods does not fill the ring.
+            if now.wrapping_sub(maps::control(Control::LastUnsolicited)) > UNSOLICITED_PERIOD {
+                maps::set_time(Control::LastUnsolicited, now);
+                hand_over(scratch, length, now);
+            }
+            return false;
+        }
+    }
     let slots = maps::control(Control::Slots);
     let mut at_risk = 0;
     if setting!(no_binder) == 0 {
@@ -86,22 +119,53 @@ fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
 /// Copies the message and its circumstances into the scratch.
 #[inline(always)]
 fn prepare(ctx: &SkBuffContext, datagram: &Datagram, place: u32, now: u64) -> Option<u32> {
-    let scratch = scratch::of(place)?;
-    scratch.reset();
-    let length = load(ctx, datagram.message, scratch)?;
-    let trusted = maps::is_resolver(&datagram.server);
-    if !trusted {
-        count::add(Counter::AnswersUntrusted, 1);
-    }
-    let header = &mut scratch.record.header;
+    let length = copy(ctx, datagram.message, place)?;
+    let header = &mut scratch::of(place)?.record.header;
     header.time = now;
     // SAFETY: the context is the packet that the helper wants.
     header.cgroup = unsafe { bpf_skb_cgroup_id(ctx.as_ptr().cast()) };
-    header.server = datagram.server;
-    header.length = length;
-    header.client_port = datagram.client_port;
-    header.trusted = trusted.into();
+    header.server = datagram.source;
+    header.client_port = datagram.ports.destination;
+    header.trusted = 0;
     header.unparsed = 0;
+    header.doubt = 0;
+    header.reserved = [0; 7];
+    Some(length)
+}
+
+/// Why the answer is not believed, if it is not; counted. A subprogram: its frame is gone when the answer is parsed.
+#[inline(never)]
+fn doubt(ctx: &SkBuffContext, answer: &Datagram, place: u32) -> Option<Doubt> {
+    let solicited = match queries::asked(ctx, place, &answer.source) {
+        Asked::Yes => Ok(()),
+        _ if setting!(trust_by_address) != 0 => Ok(()),
+        Asked::Perhaps => Err(Doubt::Forgotten),
+        Asked::No => Err(Doubt::Unsolicited),
+    };
+    let doubt = solicited
+        .and_then(|()| trust::of(ctx, &answer.source))
+        .and_then(|()| trust::of_sender(ctx, place, answer))
+        .err()?;
+    count::add(
+        match doubt {
+            Doubt::Server => Counter::AnswersUntrusted,
+            Doubt::Namespace => Counter::AnswersForeign,
+            Doubt::Forgotten => Counter::AnswersUnmatched,
+            Doubt::Unsolicited => Counter::AnswersUnsolicited,
+            Doubt::Process => Counter::AnswersImpersonated,
+        },
+        1,
+    );
+    Some(doubt)
+}
+
+/// Copies a message into the scratch, and its length.
+#[inline(always)]
+pub(crate) fn copy(ctx: &SkBuffContext, message: Span, place: u32) -> Option<u32> {
+    let scratch = scratch::of(place)?;
+    scratch.reset();
+    let length = load(ctx, message, scratch)?;
+    scratch.record.header.length = length;
     Some(length)
 }
 
@@ -137,8 +201,8 @@ extern "C" fn bind_answer(place: u32, slot: u32, now: u64) -> u64 {
 }
 
 #[inline(always)]
-fn refuse_if(ctx: &SkBuffContext, at_risk: bool) -> Delivery {
-    if !at_risk || !receiver_in_scope(ctx) {
+pub(crate) fn refuse_if(ctx: &SkBuffContext, at_risk: bool) -> Delivery {
+    if !at_risk || !in_scope(ctx) {
         return Delivery::Deliver;
     }
     count::add(Counter::AnswersRefused, 1);
@@ -147,34 +211,32 @@ fn refuse_if(ctx: &SkBuffContext, at_risk: bool) -> Delivery {
 
 /// Whether the policy in force has an enforced deny rule at all.
 #[inline(always)]
-fn denies_something() -> bool {
+pub(crate) fn denies_something() -> bool {
     let version = maps::control(Control::Version);
     version != 0
         && PolicySlot::new((version & 1) as u32)
             .is_none_or(|slot| Meta::of(&slot).is_none_or(|meta| meta.enforced_deny()))
 }
 
+/// Whether the socket that sends or receives the packet is in the cgroup to which decisions are limited.
 #[inline(always)]
-fn receiver_in_scope(ctx: &SkBuffContext) -> bool {
+pub(crate) fn in_scope(ctx: &SkBuffContext) -> bool {
     let (scope, level) = (setting!(scope), setting!(scope_level));
     // SAFETY: the context is the packet that the helper wants.
     scope == 0 || unsafe { bpf_skb_ancestor_cgroup_id(ctx.as_ptr().cast(), level as i32) } == scope
 }
 
-/// The datagram from port 53 in a packet.
+/// The datagram in a packet, if its ports are wanted.
 #[inline(always)]
-fn datagram(ctx: &SkBuffContext) -> Option<Datagram> {
+fn datagram(ctx: &SkBuffContext, wanted: impl FnOnce(&Ports) -> bool) -> Option<Datagram> {
     let packet = Skb(ctx);
     let network = Network::of(&packet)?;
     if network.protocol != UDP {
         return None;
     }
-    let ports = network.ports(&packet)?;
-    if ports.source != DNS {
-        return None;
-    }
-    let (server, message) = (network.source(&packet)?, network.datagram(&packet)?);
-    Some(Datagram { server, client_port: ports.destination, message })
+    let ports = network.ports(&packet).filter(wanted)?;
+    let (source, destination) = (network.source(&packet)?, network.destination(&packet)?);
+    Some(Datagram { source, destination, ports, message: network.datagram(&packet)? })
 }
 
 /// Copies the message into the scratch; a longer one than fits is cut, and then does not parse.

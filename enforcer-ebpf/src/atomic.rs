@@ -33,6 +33,33 @@ read_modify_write!(
     and, "&="
 );
 
+macro_rules! fetch {
+    ($(#[$doc:meta])* $name:ident, $before:literal, $after:literal) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// `at` points to a whole, aligned `u64` of a map value.
+        #[inline(always)]
+        pub(crate) unsafe fn $name(at: *mut u64, mut value: u64) -> u64 {
+            // SAFETY: the caller's; the instruction touches nothing else.
+            unsafe {
+                asm!(concat!("{value} = ", $before, "{at} + 0", $after, ", {value})"),
+                    at = in(reg) at, value = inout(reg) value, options(nostack));
+            }
+            value
+        }
+    };
+}
+
+fetch!(
+    /// `*at += value`; returns what was there.
+    fetch_add, "atomic_fetch_add((u64 *)(", ")"
+);
+fetch!(
+    /// `*at = value`; returns what was there.
+    exchange, "xchg_64(", ""
+);
+
 /// Stores `new` if `*at` is `expected`; returns what was there.
 ///
 /// # Safety

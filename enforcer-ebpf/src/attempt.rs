@@ -30,12 +30,13 @@ pub(crate) fn judge(address: Address, port: u16, v6: bool) -> Result<Outcome, Er
         // No policy was ever in force: nothing to judge by, and the status says NotEnforced.
         return Ok(Outcome::Allow);
     }
-    let packed = decide(version, &attempt);
-    let Some(Decision { effective, errno, .. }) = Decision::unpack(packed) else {
+    let Some(decision) = Decision::unpack(decide(version, &attempt)) else {
         return Err(Error::Undecidable);
     };
+    let decision = maps::other_resolvers().judge(decision, port, maps::is_resolver(&attempt.address));
+    let (effective, errno) = (decision.effective, decision.errno);
     count::add(Counter::Judged, 1);
-    emit::connect(version, &attempt, &address, packed, v6);
+    emit::connect(version, &attempt, &address, decision.pack(), v6);
     match effective {
         Verdict::Allow => Ok(Outcome::Allow),
         Verdict::Deny => {

@@ -46,26 +46,46 @@ pub(crate) fn by_lsm(ctx: &LsmContext) -> Result<Outcome, Error> {
 /// `cgroup/connect4`.
 #[inline(always)]
 pub(crate) fn by_cgroup4(ctx: &SockAddrContext) -> Result<Outcome, Error> {
-    // SAFETY: the kernel passes a valid context; each field is read with its own width.
-    let (kind, address, port) =
-        unsafe { ((*ctx.sock_addr).type_, (*ctx.sock_addr).user_ip4, (*ctx.sock_addr).user_port) };
-    if kind != SOCK_STREAM {
+    if kind(ctx) != SOCK_STREAM {
         return Ok(Outcome::Allow);
     }
-    attempt::judge(Address::from_v4(address.to_ne_bytes()), u16::from_be(port as u16), false)
+    let (address, port) = named4(ctx);
+    attempt::judge(address, port, false)
 }
 
 /// `cgroup/connect6`.
 #[inline(always)]
 pub(crate) fn by_cgroup6(ctx: &SockAddrContext) -> Result<Outcome, Error> {
-    // SAFETY: as above; volatile keeps the four loads apart, as the verifier wants them.
-    let (kind, words, port) = unsafe {
-        let words = (&raw const (*ctx.sock_addr).user_ip6).cast::<u32>();
-        let word = |index| words.add(index).read_volatile();
-        ((*ctx.sock_addr).type_, [word(0), word(1), word(2), word(3)], (*ctx.sock_addr).user_port)
-    };
-    if kind != SOCK_STREAM {
+    if kind(ctx) != SOCK_STREAM {
         return Ok(Outcome::Allow);
     }
-    attempt::judge(Address::from_words(words), u16::from_be(port as u16), true)
+    let (address, port) = named6(ctx);
+    attempt::judge(address, port, true)
+}
+
+/// The IPv4 address and the port that the application names.
+#[inline(always)]
+pub(crate) fn named4(ctx: &SockAddrContext) -> (Address, u16) {
+    // SAFETY: the kernel passes a valid context; each field is read with its own width.
+    let (address, port) = unsafe { ((*ctx.sock_addr).user_ip4, (*ctx.sock_addr).user_port) };
+    (Address::from_v4(address.to_ne_bytes()), u16::from_be(port as u16))
+}
+
+/// The IPv6 address and the port that the application names.
+#[inline(always)]
+pub(crate) fn named6(ctx: &SockAddrContext) -> (Address, u16) {
+    // SAFETY: as above; volatile keeps the four loads apart, as the verifier wants them.
+    let (words, port) = unsafe {
+        let words = (&raw const (*ctx.sock_addr).user_ip6).cast::<u32>();
+        let word = |index| words.add(index).read_volatile();
+        ([word(0), word(1), word(2), word(3)], (*ctx.sock_addr).user_port)
+    };
+    (Address::from_words(words), u16::from_be(port as u16))
+}
+
+/// `SOCK_STREAM`, `SOCK_DGRAM`, ..
+#[inline(always)]
+fn kind(ctx: &SockAddrContext) -> u32 {
+    // SAFETY: the kernel passes a valid context.
+    unsafe { (*ctx.sock_addr).type_ }
 }

@@ -5,6 +5,9 @@
 //! | `socket_connect` | `lsm/socket_connect` | judges TCP connects, emits `NetTCPConnect` |
 //! | `connect4`, `connect6` | `cgroup/connect4`, `connect6` | the same where BPF LSM does not work |
 //! | `ingress` | `cgroup_skb/ingress` | binds the addresses of a DNS answer before its receiver can read it |
+//! | `egress` | `cgroup_skb/egress` | records DNS queries |
+//! | `name_connect4`, `name_connect6` | `cgroup/connect4`, `connect6` | remember the server that is asked |
+//! | `name_sendmsg4`, `name_sendmsg6` | `cgroup/sendmsg4`, `sendmsg6` | the same, and refuse queries to other resolvers |
 #![no_std]
 #![no_main]
 #![expect(missing_docs, reason = "aya's macros wrap the documented functions in undocumented ones")]
@@ -15,7 +18,7 @@ use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock_addr, lsm},
     programs::{LsmContext, SkBuffContext, SockAddrContext},
 };
-use enforcer_common::{control::Counter, decide::EPERM};
+use enforcer_common::{Address, control::Counter, decide::EPERM};
 
 mod answer;
 mod atomic;
@@ -24,11 +27,13 @@ mod connect;
 mod count;
 mod emit;
 mod maps;
+mod queries;
 mod repeat;
 mod scratch;
 mod settings;
 mod skb;
 mod task;
+mod trust;
 mod wake;
 
 /// What a connect hook does with an attempt.
@@ -90,10 +95,56 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
 /// `sk_filter_trim_cap`).
 #[cgroup_skb(ingress)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
-    match answer::judge(&ctx) {
+    deliver(answer::judge(&ctx))
+}
+
+/// `BPF_CGROUP_INET_EGRESS`, Linux 4.10: runs after address translation (`net/ipv4/ip_output.c` `ip_finish_output`).
+#[cgroup_skb(egress)]
+pub fn egress(ctx: SkBuffContext) -> i32 {
+    deliver(answer::observe(&ctx))
+}
+
+/// `BPF_CGROUP_INET4_CONNECT`, Linux 4.17. This and the next never refuse.
+#[cgroup_sock_addr(connect4)]
+pub fn name_connect4(ctx: SockAddrContext) -> i32 {
+    let (address, port) = connect::named4(&ctx);
+    queries::name_server(&ctx, address, port);
+    1
+}
+
+/// `BPF_CGROUP_INET6_CONNECT`, Linux 4.17.
+#[cgroup_sock_addr(connect6)]
+pub fn name_connect6(ctx: SockAddrContext) -> i32 {
+    let (address, port) = connect::named6(&ctx);
+    queries::name_server(&ctx, address, port);
+    1
+}
+
+/// `BPF_CGROUP_UDP4_SENDMSG`, Linux 4.18: where the call names an address (`net/ipv4/udp.c` `udp_sendmsg`).
+#[cgroup_sock_addr(sendmsg4)]
+pub fn name_sendmsg4(ctx: SockAddrContext) -> i32 {
+    sendmsg(&ctx, connect::named4(&ctx))
+}
+
+/// `BPF_CGROUP_UDP6_SENDMSG`, Linux 4.18.
+#[cgroup_sock_addr(sendmsg6)]
+pub fn name_sendmsg6(ctx: SockAddrContext) -> i32 {
+    sendmsg(&ctx, connect::named6(&ctx))
+}
+
+#[inline(always)]
+fn deliver(delivery: answer::Delivery) -> i32 {
+    match delivery {
         answer::Delivery::Deliver => 1,
         answer::Delivery::Drop => 0,
     }
+}
+
+#[inline(always)]
+fn sendmsg(ctx: &SockAddrContext, (address, port): (Address, u16)) -> i32 {
+    queries::name_server(ctx, address, port);
+    // 0 is EPERM to the caller (`net/ipv4/udp.c` `udp_sendmsg`).
+    (!queries::refuses(&address, port)).into()
 }
 
 #[inline(always)]

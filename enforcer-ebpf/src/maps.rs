@@ -13,7 +13,7 @@ use aya_ebpf::{
 use enforcer_common::{
     Address, Binding, CgroupSubjects, CidrEntry, FRESH_ENTRIES, Lookup, Vector,
     control::{CONTROLS, Control},
-    decide::{BindingPart, CidrPart, Error, Protection, live_word},
+    decide::{BindingPart, CidrPart, Error, OtherResolvers, Protection, live_word},
     dns::{Scratch, Slot},
     image::Buckets,
     vector::{WORDS, Word},
@@ -59,11 +59,11 @@ pub(crate) fn control(word: Control) -> u64 {
     CONTROL.get_ptr(word as u32).map_or(0, |value| unsafe { value.read_volatile() })
 }
 
-/// Writes the one control word that belongs to the programs.
+/// Writes a control word that belongs to the programs: `LastWake`, `LastUnsolicited`.
 #[inline(always)]
-pub(crate) fn set_last_wake(now: u64) {
-    if let Some(value) = CONTROL.get_ptr_mut(Control::LastWake as u32) {
-        // SAFETY: the value lives as long as the map, and a torn order between CPUs only moves a wake-up.
+pub(crate) fn set_time(word: Control, now: u64) {
+    if let Some(value) = CONTROL.get_ptr_mut(word as u32) {
+        // SAFETY: the value lives as long as the map, and a torn order between CPUs only moves what is done now and then.
         unsafe { value.write_volatile(now) };
     }
 }
@@ -72,6 +72,12 @@ pub(crate) fn set_last_wake(now: u64) {
 #[inline(always)]
 pub(crate) fn errors_deny() -> bool {
     control(Control::OnError) != 0
+}
+
+/// What happens to queries to servers that are no trusted resolvers.
+#[inline(always)]
+pub(crate) fn other_resolvers() -> OtherResolvers {
+    OtherResolvers::of(control(Control::OtherResolvers))
 }
 
 #[inline(always)]

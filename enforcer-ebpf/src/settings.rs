@@ -5,6 +5,8 @@ use enforcer_common::control::Settings;
 #[unsafe(no_mangle)]
 pub(crate) static SETTINGS: Settings = Settings {
     scope: 0,
+    query_key_start: 0,
+    query_key_multiplier: 0,
     scope_level: 0,
     socket_type: 0,
     task_real_parent: 0,
@@ -21,6 +23,10 @@ pub(crate) static SETTINGS: Settings = Settings {
     mount_parent: 0,
     mount_mountpoint: 0,
     no_binder: 0,
+    sock_net: 0,
+    net_user_ns: 0,
+    user_ns_inum: 0,
+    trust_by_address: 0,
 };
 
 /// Reads one field; volatile, because the loader replaces the zeros above.

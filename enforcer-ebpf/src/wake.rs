@@ -1,6 +1,6 @@
 //! Waking the reader of the rings.
 
-use crate::maps::{control, set_last_wake};
+use crate::maps::{control, set_time};
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use enforcer_common::control::Control;
 
@@ -14,6 +14,6 @@ pub(crate) fn flags(now: u64) -> u64 {
     if now.wrapping_sub(control(Control::LastWake)) < PERIOD {
         return u64::from(BPF_RB_NO_WAKEUP);
     }
-    set_last_wake(now);
+    set_time(Control::LastWake, now);
     u64::from(BPF_RB_FORCE_WAKEUP)
 }

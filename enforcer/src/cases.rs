@@ -158,7 +158,7 @@ fn faults(policy: &PolicySet, expected: &Expected, explanation: &Explanation) ->
 
 fn all(policy: &PolicySet) -> impl Iterator<Item = Decider> {
     let rules = policy.classes().map(|(class, _)| Decider::Rule(class));
-    rules.chain([Decider::Builtin, Decider::Default, Decider::LiteralAddress])
+    rules.chain([Decider::Builtin, Decider::Default, Decider::LiteralAddress, Decider::OtherResolver])
 }
 
 /// What a case has to write to mean this decider.
@@ -181,7 +181,7 @@ fn called(policy: &PolicySet, decider: Decider) -> &str {
 fn is_called(policy: &PolicySet, decider: Decider, name: &str) -> bool {
     let Decider::Rule(class) = decider else { return called(policy, decider) == name };
     let Some(rule) = policy.rule(class) else { return false };
-    let reserved = ["builtin", "default", "literalAddresses"].contains(&name);
+    let reserved = ["builtin", "default", "literalAddresses", "otherResolvers"].contains(&name);
     rule.name() == name && !reserved
         || name.strip_suffix(rule.name()).is_some_and(|rest| rest.strip_suffix('/') == Some(rule.policy()))
 }

@@ -100,6 +100,9 @@ struct Policies {
     /// Do not bind addresses in the kernel: for the test that shows the race it closes.
     #[arg(long, hide = true)]
     no_binder: bool,
+    /// Believe an answer by its server's address alone: for the tests that show what the other checks are good for.
+    #[arg(long, hide = true)]
+    trust_by_address: bool,
 }
 
 #[derive(Args, Debug)]
@@ -291,13 +294,14 @@ async fn detach(instance: String) -> Result<ExitCode, Failure> {
 }
 
 fn options(policies: Policies) -> (Options, Vec<SinkSpec>) {
-    let Policies { policies, mode, backend, cgroup, events, no_binder } = policies;
+    let Policies { policies, mode, backend, cgroup, events, no_binder, trust_by_address } = policies;
     let backend = match backend {
         BackendName::Auto => None,
         BackendName::Lsm => Some(Backend::Lsm),
         BackendName::Cgroup => Some(Backend::Cgroup),
     };
-    (Options { policies, mode: mode.map(Into::into), backend, scope: cgroup, no_binder }, events)
+    let mode = mode.map(Into::into);
+    (Options { policies, mode, backend, scope: cgroup, no_binder, trust_by_address }, events)
 }
 
 /// The policy, with its warnings on standard error.

@@ -2,10 +2,10 @@
 
 use crate::name::Name;
 use enforcer_common::{
-    Address, CgroupSubjects, CidrEntry, Vector,
+    Address, CgroupSubjects, CidrEntry, Vector, decide,
     image::{self, ClassVector, ImageBuilder, ImageError, Protocol},
 };
-use policy_schema::{Action, Mode, OnError, PolicySet, Rule, SharedAddress};
+use policy_schema::{Action, Mode, OnError, OtherResolvers, PolicySet, Rule, SharedAddress};
 use std::collections::BTreeMap;
 
 mod cidrs;
@@ -126,6 +126,16 @@ impl Compiled {
         self.version = version;
         image::renumber(&mut self.image, version);
         self
+    }
+
+    /// What happens to queries to servers that are no trusted resolvers.
+    pub fn other_resolvers(&self) -> decide::OtherResolvers {
+        let dns = self.policy.dns();
+        match (dns.other_resolvers, dns.other_resolvers_mode) {
+            (OtherResolvers::Allow, _) => decide::OtherResolvers::Allow,
+            (OtherResolvers::Deny, Mode::Audit) => decide::OtherResolvers::Audit,
+            (OtherResolvers::Deny, Mode::Enforce) => decide::OtherResolvers::Deny,
+        }
     }
 
     /// Whether internal errors of the kernel programs refuse.

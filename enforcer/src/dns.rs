@@ -5,7 +5,10 @@
 
 use std::mem::offset_of;
 
-use enforcer_common::{Address, dns::AnswerHeader};
+use enforcer_common::{
+    Address,
+    dns::{AnswerHeader, Doubt},
+};
 use hickory_proto::op::{Header, MessageType, OpCode};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
@@ -72,7 +75,8 @@ pub fn decode(record: &[u8]) -> Result<Answer, DecodeError> {
 
 /// Reads a message, of which `header` says how it came; what stands behind it is not looked at.
 pub fn decode_message(header: &AnswerHeader, rest: &[u8]) -> Result<Answer, DecodeError> {
-    let AnswerHeader { time, cgroup, server, length, client_port, trusted, unparsed } = *header;
+    let AnswerHeader { time, cgroup, server, length, client_port, trusted, unparsed, doubt: _, reserved: _ } =
+        *header;
     // A message is at most 65,535 bytes long; more could not be addressed below.
     let length = u16::try_from(length).map_err(|_| DecodeError::Short)?;
     let message = rest.get(..usize::from(length)).ok_or(DecodeError::Short)?;
@@ -108,6 +112,13 @@ pub fn decode_message(header: &AnswerHeader, rest: &[u8]) -> Result<Answer, Deco
     })
 }
 
+/// Why an answer is not believed, if it is not, and who sent it.
+pub fn doubt(record: &[u8]) -> Option<(Doubt, Address)> {
+    let (AnswerHeader { doubt, server, .. }, _) = header(record)?;
+    let doubts = [Doubt::Server, Doubt::Namespace, Doubt::Forgotten, Doubt::Unsolicited, Doubt::Process];
+    doubts.into_iter().find(|known| *known as u8 == doubt).map(|doubt| (doubt, server))
+}
+
 /// The header in front of a message, and what follows it.
 fn header(mut bytes: &[u8]) -> Option<(AnswerHeader, &[u8])> {
     let from = &mut bytes;
@@ -120,18 +131,21 @@ fn header(mut bytes: &[u8]) -> Option<(AnswerHeader, &[u8])> {
         client_port: u16::from_ne_bytes(take(from)?),
         trusted: u8::from_ne_bytes(take(from)?),
         unparsed: u8::from_ne_bytes(take(from)?),
+        doubt: u8::from_ne_bytes(take(from)?),
+        reserved: take(from)?,
     };
     Some((header, bytes))
 }
 
 const _: () = assert!(
-    size_of::<AnswerHeader>() == 40
+    size_of::<AnswerHeader>() == 48
         && offset_of!(AnswerHeader, cgroup) == 8
         && offset_of!(AnswerHeader, server) == 16
         && offset_of!(AnswerHeader, length) == 32
         && offset_of!(AnswerHeader, client_port) == 36
         && offset_of!(AnswerHeader, trusted) == 38
         && offset_of!(AnswerHeader, unparsed) == 39
+        && offset_of!(AnswerHeader, doubt) == 40
 );
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {

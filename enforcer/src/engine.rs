@@ -18,6 +18,7 @@ use crate::{
 use enforcer_common::{
     Address, Binding, FRESH_ENTRIES, Vector,
     control::{Control, Counter},
+    dns::{Doubt, Holder},
     event::ConnectEvent,
 };
 use std::{
@@ -29,6 +30,7 @@ use std::{
 mod changes;
 mod events;
 mod protected;
+mod rejected;
 
 pub use changes::Changes;
 pub(crate) use events::only_policy;
@@ -58,6 +60,7 @@ pub struct Engine {
     version: u64,
     epoch: u64,
     resolvers: Vec<Address>,
+    holders: BTreeSet<Holder>,
     cgroups: Tree,
     clock: clock::Offset,
     /// Addresses that answers of this epoch named and that say something.
@@ -68,6 +71,7 @@ pub struct Engine {
     due: Option<u64>,
     /// Denied names that were answered with an address that no name rule reaches, not told yet and told.
     protected: protected::Protected,
+    rejected: rejected::Rejected,
     counts: Counts,
 }
 
@@ -106,12 +110,14 @@ impl Engine {
             version: 0,
             epoch: 0,
             resolvers: Vec::new(),
+            holders: BTreeSet::new(),
             cgroups: Tree::scan(&place.root)?,
             clock: clock::Offset::now(),
             pending: 0,
             late: false,
             due: None,
             protected: protected::Protected::default(),
+            rejected: rejected::Rejected::default(),
             counts: Counts::default(),
         };
         engine.reload(policy, resolvers)?;
@@ -152,6 +158,7 @@ impl Engine {
             self.kernel.control(Control::Slots, slot_bit(self.version))?;
             if let Some(old) = old {
                 self.kernel.control(Control::OnError, old.errors_deny().into())?;
+                self.kernel.control(Control::OtherResolvers, old.other_resolvers() as u64)?;
             }
             return Err(error);
         }
@@ -199,6 +206,7 @@ impl Engine {
     /// Flips: the last store is the moment from which programs judge by the new policy.
     fn commit(&mut self, new: &Compiled) -> Result<(), EngineError> {
         self.kernel.control(Control::OnError, new.errors_deny().into())?;
+        self.kernel.control(Control::OtherResolvers, new.other_resolvers() as u64)?;
         Ok(self.kernel.control(Control::Version, new.version)?)
     }
 
@@ -221,6 +229,19 @@ impl Engine {
     pub fn set_resolvers(&mut self, resolvers: Vec<Address>) -> Result<(), EngineError> {
         self.kernel.set_resolvers(&self.resolvers, &resolvers)?;
         self.resolvers = resolvers;
+        Ok(())
+    }
+
+    /// Sets who may answer from the resolvers' addresses on this machine, found by `find` in the hierarchy of this moment.
+    ///
+    /// # Errors
+    /// What the kernel refused; who is new may then be believed already.
+    pub fn set_holders(&mut self, find: impl FnOnce(&Tree) -> BTreeSet<Holder>) -> Result<(), EngineError> {
+        // Reads the hierarchy again, and classifies what is new in it.
+        self.read_cgroups()?;
+        let holders = find(&self.cgroups);
+        self.kernel.set_holders(&self.holders, &holders)?;
+        self.holders = holders;
         Ok(())
     }
 
@@ -300,9 +321,16 @@ impl Engine {
 
     /// Records every answer that is there.
     fn drain_answers(&mut self, policy: &Compiled) {
-        let Self { answers, names, counts, pending, late, protected, resolvers, .. } = self;
+        let Self { answers, names, counts, pending, late, protected, rejected, resolvers, .. } = self;
         answers.drain(|record| {
-            let answer = match dns::decode(record) {
+            let answer = dns::decode(record);
+            if let Some((doubt, server)) = dns::doubt(record) {
+                rejected.note(doubt, server, answer.as_ref().ok());
+                if doubt == Doubt::Unsolicited {
+                    return;
+                }
+            }
+            let answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
                     tracing::debug!(%error, "undecodable answer");
@@ -357,6 +385,12 @@ impl Engine {
         }
         for (name, address, rule) in self.protected.take() {
             emit(report::Event::ProtectedAddress { time: std::time::SystemTime::now(), name, address, rule });
+        }
+        if !self.rejected.is_empty() {
+            let counters = self.counters()?;
+            for rejection in self.rejected.take(&counters, clock::boot()) {
+                emit(events::rejection(rejection));
+            }
         }
         for event in &raw {
             emit(report::Event::NetTcpConnect(events::connect(self, event)));

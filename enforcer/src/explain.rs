@@ -156,6 +156,7 @@ fn in_words_of(
         Decider::Builtin => Why::Resolver,
         Decider::Default => Why::Default,
         Decider::LiteralAddress => Why::LiteralAddress,
+        Decider::OtherResolver => Why::OtherResolver,
         Decider::Rule(class) => {
             let found = explanation.rules.iter().find(|(known, _)| *known == class);
             found.and_then(|(_, why)| why.as_ref().ok().cloned()).unwrap_or(Why::Default)
@@ -179,6 +180,7 @@ fn decider(rule: RuleId) -> Decider {
     match rule {
         RuleId::BUILTIN => Decider::Builtin,
         RuleId::LITERAL => Decider::LiteralAddress,
+        RuleId::OTHER_RESOLVER => Decider::OtherResolver,
         RuleId(class) => ClassId::new(class.into()).map_or(Decider::Default, Decider::Rule),
     }
 }

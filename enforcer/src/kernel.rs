@@ -8,8 +8,13 @@ use aya::Ebpf;
 use enforcer_common::{
     Address, Binding, CgroupSubjects,
     control::{Control, Counter, Settings},
+    dns::Holder,
 };
-use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+    path::PathBuf,
+};
 
 mod attach;
 mod btf;
@@ -34,6 +39,8 @@ pub struct Place {
     pub scope: Option<Scope>,
     /// Do not bind in the kernel: for the test that shows what the binder is good for.
     pub no_binder: bool,
+    /// Believe an answer by its server's address alone: for the tests that show what the other checks are good for.
+    pub trust_by_address: bool,
 }
 
 /// Loaded and attached programs with their maps. Dropping it detaches everything.
@@ -59,6 +66,8 @@ impl Kernel {
             settings.scope_level = scope.level;
         }
         settings.no_binder = place.no_binder.into();
+        settings.trust_by_address = place.trust_by_address.into();
+        [settings.query_key_start, settings.query_key_multiplier] = [random()?, random()?];
         let mut ebpf = object::load(&settings)?;
         attach::load_programs(&mut ebpf, backend)?;
         let inner = object::InnerMaps::of(&ebpf)?;
@@ -164,6 +173,14 @@ impl Kernel {
         tables::set_resolvers(self, old, new)
     }
 
+    /// Replaces who may answer from the resolvers' addresses on this machine: first what is new, then what is gone.
+    ///
+    /// # Errors
+    /// What the kernel refused, for example a full map.
+    pub fn set_holders(&self, old: &BTreeSet<Holder>, new: &BTreeSet<Holder>) -> Result<(), KernelError> {
+        tables::set_holders(self, old, new)
+    }
+
     /// Every counter, summed over the CPUs.
     ///
     /// # Errors
@@ -187,6 +204,13 @@ impl Kernel {
     pub fn take_answers(&mut self) -> Result<Ring, KernelError> {
         Ring::take(&mut self.ebpf, "ANSWERS")
     }
+}
+
+fn random() -> Result<u64, KernelError> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| KernelError::Random(error.into()))?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// Slot of a policy version.

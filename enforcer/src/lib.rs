@@ -13,6 +13,7 @@ pub mod dns;
 pub mod engine;
 pub mod exec;
 pub mod explain;
+pub mod holders;
 pub mod kernel;
 pub mod live;
 pub mod load;

@@ -23,6 +23,19 @@ pub use sink::{Format, Sink, SinkError, SinkSpec, SpecError, Target};
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// DNS answers were not believed: `DNSAnswerRejected`. At most one event for each cause in ten seconds.
+    AnswerRejected {
+        /// When it was noticed.
+        time: SystemTime,
+        /// Why.
+        cause: &'static str,
+        /// Who sent the latest one.
+        server: IpAddr,
+        /// Its question, if it could be read.
+        question: Option<Name>,
+        /// How many since the last such event of this cause.
+        count: u64,
+    },
     /// Attempts were judged and nobody saw it.
     EventsLost {
         /// When it was noticed.
@@ -130,6 +143,8 @@ pub enum RuleName {
     Error,
     /// No rule matched, and no lookup preceded.
     LiteralAddresses,
+    /// The server at the port of DNS is no trusted resolver.
+    OtherResolvers,
     /// A rule.
     Rule {
         /// The policy that it stands in.
@@ -143,7 +158,7 @@ impl RuleName {
     /// The policy, if it is one policy's decision.
     pub fn policy(&self) -> Option<&str> {
         match self {
-            Self::Builtin | Self::Error | Self::LiteralAddresses => None,
+            Self::Builtin | Self::Error | Self::LiteralAddresses | Self::OtherResolvers => None,
             Self::Default(policy) => policy.as_deref(),
             Self::Rule { policy, name: _ } => Some(policy),
         }
@@ -156,6 +171,7 @@ impl RuleName {
             Self::Default(_) => None,
             Self::Error => Some("error"),
             Self::LiteralAddresses => Some("literalAddresses"),
+            Self::OtherResolvers => Some("otherResolvers"),
             Self::Rule { policy: _, name } => Some(name),
         }
     }

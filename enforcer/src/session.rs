@@ -6,6 +6,7 @@ use crate::{
     clock,
     compile::Compiled,
     engine::{Changes, Engine, EngineError},
+    holders::{self, Held},
     kernel::{Backend, Kernel, KernelError, Place, Scope},
     live::{Known, Topic},
     load::{self, LoadError, Loaded},
@@ -32,6 +33,8 @@ pub struct Options {
     pub scope: Option<PathBuf>,
     /// Do not bind in the kernel.
     pub no_binder: bool,
+    /// Believe an answer by its server's address alone.
+    pub trust_by_address: bool,
 }
 
 /// Why a session cannot start, or cannot go on.
@@ -79,6 +82,8 @@ pub struct Session {
     /// What was in them.
     fingerprint: u64,
     events_lost: u64,
+    /// Answers that were not believed because of who sent them.
+    impersonated: u64,
     /// What went wrong since the last check.
     trouble: Option<String>,
     /// The counters at the last check.
@@ -107,10 +112,12 @@ impl Session {
             began,
             fingerprint,
             events_lost: 0,
+            impersonated: 0,
             trouble: None,
             counted: BTreeMap::new(),
             lsm_refused,
         };
+        session.find_holders()?;
         session.check();
         match &session.status {
             Status::NotEnforced(reasons) => Err(SessionError::NotLive(reasons.join("; "))),
@@ -152,6 +159,8 @@ impl Session {
         self.fingerprint = 0;
         let resolvers = trusted(&policy.policy);
         let changes = self.engine.reload(policy, resolvers)?;
+        let found = self.find_holders();
+        self.survive(found);
         let Changes { version, added, removed, changed } = changes.clone();
         self.emit(&Event::PolicyReloaded { time: SystemTime::now(), version, added, removed, changed });
         self.check();
@@ -166,7 +175,29 @@ impl Session {
     pub fn follow_resolvers(&mut self) -> Result<(), SessionError> {
         let Some(policy) = self.engine.policy() else { return Ok(()) };
         let resolvers = trusted(&policy.policy);
-        Ok(self.engine.set_resolvers(resolvers)?)
+        self.engine.set_resolvers(resolvers)?;
+        self.find_holders()
+    }
+
+    /// Looks who holds the resolvers on this machine.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    fn find_holders(&mut self) -> Result<(), SessionError> {
+        let Some(policy) = self.engine.policy().cloned() else { return Ok(()) };
+        let resolvers = match &policy.policy.dns().trusted_resolvers {
+            TrustedResolvers::Auto => {
+                self.engine.resolvers().iter().map(|address| (*address, Held::ByWhoListens)).collect()
+            }
+            // An address that is listed without a unit is believed whoever answers from it.
+            TrustedResolvers::Listed(listed) => listed
+                .iter()
+                .filter_map(|resolver| {
+                    Some((resolver.address.into(), Held::ByUnit(resolver.unit.as_deref()?)))
+                })
+                .collect::<Vec<_>>(),
+        };
+        Ok(self.engine.set_holders(|tree| holders::of(resolvers, tree))?)
     }
 
     /// Sends a canary, and tells if the state has changed.
@@ -244,7 +275,14 @@ impl Session {
             // An alarm that waits for the next canary comes too late.
             self.check();
         }
-        let lost = counters.get(&Counter::EventsLost).copied().unwrap_or(0);
+        let count = |counter| counters.get(&counter).copied().unwrap_or(0);
+        let impersonated = count(Counter::AnswersImpersonated);
+        if impersonated > self.impersonated {
+            // A resolver that was started again has another cgroup.
+            self.impersonated = impersonated;
+            self.find_holders()?;
+        }
+        let lost = count(Counter::EventsLost);
         if lost > self.events_lost {
             self.emit(&Event::EventsLost { time: SystemTime::now(), count: lost - self.events_lost });
             self.events_lost = lost;
@@ -416,7 +454,8 @@ fn place(options: &Options) -> Result<Place, SessionError> {
             (level > 0).then_some(Scope { id: cgroups::id_of(&directory)?, path: directory, level })
         }
     };
-    Ok(Place { root, scope, no_binder: options.no_binder })
+    let &Options { no_binder, trust_by_address, .. } = options;
+    Ok(Place { root, scope, no_binder, trust_by_address })
 }
 
 /// The resolvers whose answers may allow.

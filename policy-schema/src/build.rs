@@ -35,7 +35,7 @@ static POLICY: LazyLock<Schema> = LazyLock::new(|| schemars::schema_for!(Documen
 /// The first character of a file.
 const START: Spot = Spot { line: 1, column: 1, length: 1 };
 /// What events and test files say where no rule decided.
-const RESERVED: [&str; 4] = ["builtin", "default", "error", "literalAddresses"];
+const RESERVED: [&str; 5] = ["builtin", "default", "error", "literalAddresses", "otherResolvers"];
 
 pub(crate) fn policy(source: &Source, lists: &dyn ReadList) -> Result<(Policy, Vec<Diagnostic>), Report> {
     let mut builder = Builder::new(source, lists);
@@ -181,7 +181,10 @@ impl<'a> Builder<'a> {
         let settings = self.settings(settings, &place);
         let rules = self.rules(rules, &shared, &place.key("rules"));
         let empty = rules.is_empty() && !self.cut_inside("rules");
-        if empty && settings.default.is_none() && settings.literal_addresses.is_none() {
+        let says = settings.default.is_some()
+            || settings.literal_addresses.is_some()
+            || settings.other_resolvers.is_some();
+        if empty && !says {
             let hint = "add a rule, or set `default`";
             self.warning(&place.key("rules"), "empty-policy", "the policy says nothing", hint);
         }

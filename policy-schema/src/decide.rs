@@ -1,8 +1,8 @@
 //! The reference evaluator. **This file is the specification of the language**; the kernel's `decide` is
 //! held to it by property tests. It is written to be read, not to be fast.
 //!
-//! A rule matches where its destination, its ports and its subjects match. Deny rules come first, then the
-//! built-in allows, then allow rules, then `literalAddresses`, then the default. Read over all rules this
+//! A rule matches where its destination, its ports and its subjects match. Deny rules come first, then
+//! `otherResolvers`, then the built-in allows, then allow rules, then `literalAddresses`, then the default. Read over all rules this
 //! gives the *verdict*; read over the enforcing ones it gives the *effective* verdict, which alone decides
 //! what happens: no audit rule ever changes it.
 
@@ -15,7 +15,7 @@ use crate::connection::{Connection, Sighting};
 use crate::destination::{is_special_use, normalise};
 use crate::policy_set::{ClassId, PolicySet};
 use crate::rule::Rule;
-use crate::terms::{Action, Errno, LiteralAddresses, Mode, SharedAddress};
+use crate::terms::{Action, Errno, LiteralAddresses, Mode, OtherResolvers, SharedAddress};
 
 pub use crate::decide::miss::Miss;
 
@@ -50,6 +50,8 @@ pub enum Decider {
     Default,
     /// No rule matched, and no lookup preceded.
     LiteralAddress,
+    /// A server at the port of DNS that is no trusted resolver.
+    OtherResolver,
     /// A rule, by its class.
     Rule(ClassId),
 }
@@ -69,6 +71,8 @@ pub enum Why {
     Default,
     /// No lookup preceded.
     LiteralAddress,
+    /// The server at the port of DNS is no trusted resolver.
+    OtherResolver,
     /// The address is a loopback address.
     Loopback,
     /// A name of the address matched.
@@ -115,8 +119,10 @@ pub struct Explanation {
     pub rules: Vec<(ClassId, Result<Why, Miss>)>,
 }
 
+/// The port of DNS.
+const DNS: u16 = 53;
 /// Ports at which a resolver is reached: DNS and DNS over TLS.
-const RESOLVER_PORTS: [u16; 2] = [53, 853];
+const RESOLVER_PORTS: [u16; 2] = [DNS, 853];
 
 pub(crate) fn explain(policies: &PolicySet, connection: &Connection) -> Explanation {
     let destination = Destination::of(connection);
@@ -142,7 +148,7 @@ fn decide(
     let blocked = effective == Verdict::Deny;
     let errno = match effective_rule {
         Decider::Rule(class) => policies.rule(class).map(Rule::errno),
-        Decider::Builtin | Decider::Default | Decider::LiteralAddress => None,
+        Decider::Builtin | Decider::Default | Decider::LiteralAddress | Decider::OtherResolver => None,
     };
     Decision {
         verdict,
@@ -191,6 +197,13 @@ fn read(
     let first = |action| matching.iter().find(|(_, rule, _)| rule.action() == action && counts(rule.mode()));
     if let Some((class, _, why)) = first(Action::Deny) {
         return (Verdict::Deny, Decider::Rule(*class), (*why).clone());
+    }
+    let asks_another = connection.port == DNS && !connection.resolver;
+    if asks_another
+        && policies.dns().other_resolvers == OtherResolvers::Deny
+        && counts(policies.dns().other_resolvers_mode)
+    {
+        return (Verdict::Deny, Decider::OtherResolver, Why::OtherResolver);
     }
     if destination.builtin() {
         let why = if destination.loopback { Why::Loopback } else { Why::Resolver };

@@ -78,6 +78,8 @@ pub struct Dns {
     pub trusted_resolvers: TrustedResolvers,
     /// What happens to queries sent elsewhere.
     pub other_resolvers: OtherResolvers,
+    /// Mode of the files that say so.
+    pub other_resolvers_mode: Mode,
     /// The NAT64 prefixes in use, sorted.
     pub nat64: Vec<Ipv6Net>,
 }
@@ -159,12 +161,14 @@ impl PolicySet {
         self.rules.get(class.index())
     }
 
-    /// The rule a decision names, as events spell it: none for the default, `builtin`, `literalAddresses`.
+    /// The rule a decision names, as events spell it: none for the default, `builtin`, `literalAddresses`,
+    /// `otherResolvers`.
     pub fn label(&self, decider: Decider) -> Option<&str> {
         match decider {
             Decider::Builtin => Some("builtin"),
             Decider::Default => None,
             Decider::LiteralAddress => Some("literalAddresses"),
+            Decider::OtherResolver => Some("otherResolvers"),
             Decider::Rule(class) => self.rule(class).map(Rule::name),
         }
     }
@@ -210,7 +214,9 @@ impl PolicySet {
         let default = self.default.action == Action::Deny && self.default.mode == Mode::Enforce;
         let literal = self.literal_addresses;
         let literal = literal.action == LiteralAddresses::Deny && literal.mode() == Mode::Enforce;
-        if rule || default || literal { Mode::Enforce } else { Mode::Audit }
+        let &Dns { other_resolvers, other_resolvers_mode, .. } = &self.dns;
+        let others = other_resolvers == OtherResolvers::Deny && other_resolvers_mode == Mode::Enforce;
+        if rule || default || literal || others { Mode::Enforce } else { Mode::Audit }
     }
 
     /// An address that stands for that of a name: one that no network of a rule holds, as far as there is one.
@@ -248,7 +254,7 @@ const EXEMPT: [&str; 5] = [
 
 impl Joined {
     fn into_set(self, rules: Vec<Rule>) -> PolicySet {
-        let Self { settings, default_mode, literal_mode, longest_allowance } = self;
+        let Self { settings, default_mode, literal_mode, others_mode, longest_allowance } = self;
         let allowed = rules.iter().filter(|rule| rule.action == Action::Allow).map(|rule| rule.hold);
         let longest_allowance = allowed.fold(longest_allowance, Duration::max);
         let Settings {
@@ -275,6 +281,7 @@ impl Joined {
             dns: Dns {
                 trusted_resolvers: value(trusted_resolvers),
                 other_resolvers: value(other_resolvers),
+                other_resolvers_mode: others_mode,
                 nat64: value(nat64),
             },
             sockets: Sockets { exempt: shipped },

@@ -227,7 +227,7 @@ proptest! {
         match decision.rule {
             Decider::Builtin => prop_assert_eq!(decision.verdict, Verdict::Allow),
             Decider::Rule(class) => prop_assert!(!set.rule(class).unwrap().cidrs().is_empty()),
-            Decider::Default | Decider::LiteralAddress => prop_assert!(false, "{:?}", decision.rule),
+            Decider::Default | Decider::LiteralAddress | Decider::OtherResolver => prop_assert!(false, "{:?}", decision.rule),
         }
     }
 

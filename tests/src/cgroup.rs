@@ -23,10 +23,23 @@ impl Cgroup {
     ///
     /// Whatever keeps the kernel from making the directory.
     pub fn new() -> Result<Self> {
+        Self::top("")
+    }
+
+    /// Creates one at the top of the hierarchy that is called like a systemd service.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the kernel from making the directory.
+    pub fn service() -> Result<Self> {
+        Self::top(".service")
+    }
+
+    fn top(suffix: &str) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         static SWEPT: Once = Once::new();
         SWEPT.call_once(sweep);
-        let name = format!("{PREFIX}{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{PREFIX}{}-{}{suffix}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         Self::create(Machine::current().cgroup_root().join(name))
     }
 

@@ -91,7 +91,7 @@ impl Address {
 
     /// Both halves as numbers, most significant first.
     #[inline(always)]
-    const fn halves(&self) -> (u64, u64) {
+    pub(crate) const fn halves(&self) -> (u64, u64) {
         let [high, low] = self.0;
         (u64::from_be(high), u64::from_be(low))
     }

@@ -16,10 +16,14 @@ pub enum Control {
     Canary,
     /// `CLOCK_BOOTTIME` of the last wake-up of the event reader; the programs write this one.
     LastWake,
+    /// [`crate::decide::OtherResolvers`] of the policy in force.
+    OtherResolvers,
+    /// `CLOCK_BOOTTIME` of the last answer that nobody asked for and that was handed over; the programs write this one.
+    LastUnsolicited,
 }
 
 /// Words of the control map.
-pub const CONTROLS: usize = 6;
+pub const CONTROLS: usize = 8;
 
 /// Something that a program counted.
 #[repr(u32)]
@@ -53,10 +57,24 @@ pub enum Counter {
     Errors,
     /// Canaries refused.
     Canaries,
+    /// Answers that nobody asked for; nothing was bound by them.
+    AnswersUnsolicited,
+    /// Answers that match no query of a socket some query of which was forgotten.
+    AnswersUnmatched,
+    /// Answers received in a network namespace that belongs to a user.
+    AnswersForeign,
+    /// Answers sent on this machine by another process than the one that holds the resolver.
+    AnswersImpersonated,
+    /// Queries forgotten because a newer one took their place, or that could not be read.
+    QueriesForgotten,
+    /// Queries for which their socket got no memory.
+    QueriesUnrecorded,
+    /// Queries not sent, because the server is no trusted resolver.
+    QueriesRefused,
 }
 
 /// Number of counters.
-pub const COUNTERS: usize = 14;
+pub const COUNTERS: usize = 21;
 
 impl Counter {
     /// Every counter, with the name under which it is reported.
@@ -75,6 +93,13 @@ impl Counter {
         (Self::NoScratch, "noScratch"),
         (Self::Errors, "errors"),
         (Self::Canaries, "canaries"),
+        (Self::AnswersUnsolicited, "answersUnsolicited"),
+        (Self::AnswersUnmatched, "answersUnmatched"),
+        (Self::AnswersForeign, "answersForeign"),
+        (Self::AnswersImpersonated, "answersImpersonated"),
+        (Self::QueriesForgotten, "queriesForgotten"),
+        (Self::QueriesUnrecorded, "queriesUnrecorded"),
+        (Self::QueriesRefused, "queriesRefused"),
     ];
 }
 
@@ -84,6 +109,10 @@ impl Counter {
 pub struct Settings {
     /// Id of the cgroup within which attempts are judged; 0 = all.
     pub scope: u64,
+    /// Random: keys what ties answers to queries.
+    pub query_key_start: u64,
+    /// The same.
+    pub query_key_multiplier: u64,
     /// Depth of that cgroup below the root.
     pub scope_level: u32,
     /// `offsetof(struct socket, type)`.
@@ -116,4 +145,12 @@ pub struct Settings {
     pub mount_mountpoint: u32,
     /// 1 = do not bind in the kernel: for the test that shows what the binder is good for.
     pub no_binder: u32,
+    /// `offsetof(struct sock_common, skc_net)`.
+    pub sock_net: u32,
+    /// `offsetof(struct net, user_ns)`.
+    pub net_user_ns: u32,
+    /// `offsetof(struct user_namespace, ns.inum)`.
+    pub user_ns_inum: u32,
+    /// 1 = believe an answer by its server's address alone: for the tests that show what the rest is good for.
+    pub trust_by_address: u32,
 }

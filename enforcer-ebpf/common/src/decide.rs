@@ -23,7 +23,7 @@ pub enum Verdict {
     Deny,
 }
 
-/// Who decided: the class of a rule, or one of four that are no rule.
+/// Who decided: the class of a rule, or one of five that are no rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RuleId(pub u16);
 
@@ -36,6 +36,8 @@ impl RuleId {
     pub const ERROR: Self = Self(0xfffd);
     /// No rule matched, and no lookup preceded (`literalAddresses`).
     pub const LITERAL: Self = Self(0xfffc);
+    /// The server at the port of DNS is no trusted resolver (`dns.otherResolvers`).
+    pub const OTHER_RESOLVER: Self = Self(0xfffb);
 }
 
 /// The outcome of [`decide()`].
@@ -318,12 +320,58 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     let (verdict, rule) = resolve(verdict, false);
     let (effective, effective_rule) = resolve(effective, true);
     let errno = match effective_rule {
-        RuleId::DEFAULT | RuleId::BUILTIN | RuleId::LITERAL => EPERM,
+        RuleId::DEFAULT | RuleId::BUILTIN | RuleId::LITERAL | RuleId::OTHER_RESOLVER => EPERM,
         // 0 would let the attempt through.
         RuleId(class) => image::errno(image, class).filter(|errno| *errno != 0).unwrap_or(EPERM),
     };
     Ok(Decision { verdict, rule, effective, effective_rule, errno })
 }
+
+/// What happens to queries to servers that are no trusted resolvers; a control word.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OtherResolvers {
+    /// They pass.
+    Allow = 0,
+    /// They pass, and the event says that they would not.
+    Audit = 1,
+    /// They are refused.
+    Deny = 2,
+}
+
+impl OtherResolvers {
+    /// The one with this number; any other number denies.
+    #[inline(always)]
+    pub fn of(number: u64) -> Self {
+        match number {
+            0 => Self::Allow,
+            1 => Self::Audit,
+            _ => Self::Deny,
+        }
+    }
+
+    /// What becomes of a decision: behind the deny rules, before everything else.
+    #[inline(always)]
+    #[must_use]
+    pub fn judge(self, decision: Decision, port: u16, resolver: bool) -> Decision {
+        if matches!(self, Self::Allow) || port != DNS || resolver {
+            return decision;
+        }
+        let by_rule =
+            |verdict, rule: RuleId| matches!(verdict, Verdict::Deny) && usize::from(rule.0) < crate::CLASSES;
+        let mut decision = decision;
+        if !by_rule(decision.verdict, decision.rule) {
+            (decision.verdict, decision.rule) = (Verdict::Deny, RuleId::OTHER_RESOLVER);
+        }
+        if matches!(self, Self::Deny) && !by_rule(decision.effective, decision.effective_rule) {
+            (decision.effective, decision.effective_rule) = (Verdict::Deny, RuleId::OTHER_RESOLVER);
+            decision.errno = EPERM;
+        }
+        decision
+    }
+}
+
+/// The port of DNS.
+pub const DNS: u16 = 53;
 
 /// The first word with a match.
 #[derive(Clone, Copy)]

@@ -17,8 +17,11 @@ use crate::{
 mod bind;
 mod chain;
 mod name;
+mod query;
 mod records;
 mod service;
+
+pub use query::{QUERIES_MAX, Queries};
 
 /// Longest message read: what EDNS resolvers offer at most in practice (RFC 9715 recommends 1,232).
 pub const MESSAGE_MAX: usize = 4096;
@@ -48,6 +51,37 @@ pub struct AnswerHeader {
     pub trusted: u8,
     /// 1 if the binder was not able to read the message.
     pub unparsed: u8,
+    /// Why the answer is not trusted, as [`Doubt`]; 0 = it is.
+    pub doubt: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
+}
+
+/// Why what an answer says is not believed.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Doubt {
+    /// The server is no trusted resolver.
+    Server = 1,
+    /// The receiver's network namespace belongs to a user, who is its root.
+    Namespace = 2,
+    /// It matches no query, but some query of the socket was forgotten.
+    Forgotten = 3,
+    /// Nobody asked.
+    Unsolicited = 4,
+    /// It was sent on this machine, by another process than the one that holds the resolver.
+    Process = 5,
+}
+
+/// Who may answer from the address of a resolver on this machine: a key of the map `HOLDERS`.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "user", derive(Ord, PartialOrd))]
+pub struct Holder {
+    /// Of the resolver.
+    pub address: Address,
+    /// Id of the sender's cgroup (v2). An entry with 0, which is no cgroup, says that not just anybody may answer.
+    pub cgroup: u64,
 }
 
 /// A DNS answer on its way to user space.

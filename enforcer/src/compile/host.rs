@@ -42,7 +42,9 @@ impl<'a> HostMaps<'a> {
             policy_schema::Protocol::Udp => Protocol::Udp,
         };
         let uid = connection.uid.unwrap_or(NOBODY);
-        decide(&maps, &Attempt { address, port: connection.port, protocol, uid, now })
+        let attempt = Attempt { address, port: connection.port, protocol, uid, now };
+        let others = compiled.other_resolvers();
+        Ok(others.judge(decide(&maps, &attempt)?, attempt.port, connection.resolver))
     }
 }
 

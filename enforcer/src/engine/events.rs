@@ -1,17 +1,18 @@
 //! From the kernel's record of an attempt to the event that is written.
 
-use super::Engine;
+use super::{Engine, rejected::Rejection};
 use crate::{
     compile::Compiled,
     process,
-    report::{Connect, RuleName},
+    report::{Connect, Event, RuleName},
 };
 use enforcer_common::{
     RuleId,
+    dns::Doubt,
     event::{ConnectEvent, flag},
 };
 use policy_schema::{Mode, Protocol, Verdict};
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 /// `NetTCPConnect` with everything that is known about the attempt.
 pub(super) fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
@@ -40,12 +41,26 @@ pub(super) fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
     }
 }
 
+/// `DNSAnswerRejected`.
+pub(super) fn rejection(rejection: Rejection) -> Event {
+    let Rejection { cause, server, question, count } = rejection;
+    let cause = match cause {
+        Doubt::Forgotten => "unmatched",
+        Doubt::Namespace => "foreignNamespace",
+        Doubt::Process => "otherProcess",
+        Doubt::Server => "untrustedServer",
+        Doubt::Unsolicited => "unsolicited",
+    };
+    Event::AnswerRejected { time: SystemTime::now(), cause, server, question, count }
+}
+
 pub(super) fn rule_name(policy: Option<&Compiled>, rule: RuleId) -> RuleName {
     match rule {
         RuleId::BUILTIN => RuleName::Builtin,
         RuleId::DEFAULT => RuleName::Default(policy.and_then(only_policy)),
         RuleId::ERROR => RuleName::Error,
         RuleId::LITERAL => RuleName::LiteralAddresses,
+        RuleId::OTHER_RESOLVER => RuleName::OtherResolvers,
         RuleId(class) => match policy.and_then(|policy| policy.policy.rules().get(usize::from(class))) {
             Some(rule) => RuleName::Rule { policy: rule.policy().into(), name: rule.name().into() },
             // The policy is older than those that are kept.
@@ -59,6 +74,7 @@ fn mode(policy: Option<&Compiled>, rule: RuleId) -> Mode {
     let Some(policy) = policy.map(|policy| &policy.policy) else { return Mode::Enforce };
     match rule {
         RuleId::BUILTIN | RuleId::ERROR => policy.mode(),
+        RuleId::OTHER_RESOLVER => policy.dns().other_resolvers_mode,
         RuleId::DEFAULT => policy.default().mode,
         RuleId::LITERAL => policy.literal_addresses().mode(),
         RuleId(class) => {

@@ -168,7 +168,7 @@ impl Outcome {
     pub fn new(compiled: &Compiled, Explanation { decision, .. }: &Explanation) -> Self {
         let policy = &compiled.policy;
         let policy_of = |decider| match decider {
-            Decider::Builtin | Decider::LiteralAddress => None,
+            Decider::Builtin | Decider::LiteralAddress | Decider::OtherResolver => None,
             Decider::Default => only_policy(compiled).map(|name| name.to_string()),
             Decider::Rule(class) => policy.rule(class).map(|rule| rule.policy().to_owned()),
         };

@@ -44,7 +44,7 @@ fn sentence(verdict: Verdict, rule: Option<&str>, policy: Option<&str>) -> Strin
     match (rule, policy) {
         (None, _) => format!("{verdict}, by default"),
         (Some("builtin"), _) => format!("{verdict}, built in"),
-        (Some("literalAddresses"), None) => format!("{verdict}, by `literalAddresses`"),
+        (Some(key @ ("literalAddresses" | "otherResolvers")), None) => format!("{verdict}, by `{key}`"),
         (Some(rule), Some(policy)) => format!("{verdict}, by rule `{rule}` of policy `{policy}`"),
         (Some(rule), None) => format!("{verdict}, by rule `{rule}`"),
     }

@@ -19,6 +19,7 @@ pub(super) fn why(why: &Why) -> String {
         Why::Name { question, member, pattern } => {
             format!("`{question}` leads to `{member}`, which matches `{pattern}`")
         }
+        Why::OtherResolver => "the server is no trusted resolver".to_owned(),
         Why::Resolver => "a trusted resolver stays reachable at its DNS ports".to_owned(),
     }
 }

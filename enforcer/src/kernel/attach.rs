@@ -47,7 +47,12 @@ pub(super) fn load_programs(ebpf: &mut Ebpf, backend: Backend) -> Result<(), Ker
             program::<Lsm>(ebpf, name)?.load(name, &btf).map_err(refused(name))?;
         }
     }
-    program::<CgroupSkb>(ebpf, "ingress")?.load().map_err(refused("ingress"))?;
+    for name in OBSERVERS {
+        program::<CgroupSockAddr>(ebpf, name)?.load().map_err(refused(name))?;
+    }
+    for name in ["egress", "ingress"] {
+        program::<CgroupSkb>(ebpf, name)?.load().map_err(refused(name))?;
+    }
     tell_cost(ebpf);
     Ok(())
 }
@@ -62,16 +67,30 @@ fn tell_cost(ebpf: &Ebpf) {
     }
 }
 
-/// Attaches what was loaded: the observer at the root, the deciders at the scope.
+/// What remembers which server a socket asks, whoever judges.
+const OBSERVERS: [&str; 4] = ["name_connect4", "name_connect6", "name_sendmsg4", "name_sendmsg6"];
+
+/// Attaches what was loaded: what observes at the root, the deciders at the scope. An answer is seen only where its query
+/// was.
 pub(super) fn attach(ebpf: &mut Ebpf, backend: Backend, place: &Place) -> Result<Vec<Hook>, KernelError> {
     let mut hooks = Vec::new();
     let single = CgroupAttachMode::Single;
 
     let root = open(&place.root)?;
-    program::<CgroupSkb>(ebpf, "ingress")?
-        .attach(&root, CgroupSkbAttachType::Ingress, single)
-        .map_err(|error| failure("ingress", place.root.display(), &error))?;
-    hooks.push(Hook { program: "ingress", to: format!("cgroup_skb/ingress of `{}`", place.root.display()) });
+    let at = place.root.display();
+    for name in OBSERVERS {
+        program::<CgroupSockAddr>(ebpf, name)?
+            .attach(&root, single)
+            .map_err(|error| failure(name, &at, &error))?;
+        let hook = name.trim_start_matches("name_");
+        hooks.push(Hook { program: name, to: format!("cgroup/{hook} of `{at}`") });
+    }
+    for (name, kind) in [("egress", CgroupSkbAttachType::Egress), ("ingress", CgroupSkbAttachType::Ingress)] {
+        program::<CgroupSkb>(ebpf, name)?
+            .attach(&root, kind, single)
+            .map_err(|error| failure(name, &at, &error))?;
+        hooks.push(Hook { program: name, to: format!("cgroup_skb/{name} of `{at}`") });
+    }
 
     match backend {
         Backend::Cgroup => {

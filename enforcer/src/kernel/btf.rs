@@ -27,6 +27,9 @@ pub(super) fn settings() -> Result<Settings, KernelError> {
         mount_mnt: offset("mount", "mnt")?,
         mount_parent: offset("mount", "mnt_parent")?,
         mount_mountpoint: offset("mount", "mnt_mountpoint")?,
+        sock_net: offset("sock_common", "skc_net")?,
+        net_user_ns: offset("net", "user_ns")?,
+        user_ns_inum: offset("user_namespace", "ns")? + offset("ns_common", "inum")?,
         ..Settings::default()
     })
 }

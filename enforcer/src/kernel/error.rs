@@ -45,6 +45,9 @@ pub enum KernelError {
         /// The system's error.
         source: io::Error,
     },
+    /// No randomness for the key that ties answers to queries.
+    #[error("the system gives no random numbers: {0}")]
+    Random(io::Error),
     /// A cgroup directory cannot be opened.
     #[error("cannot open cgroup `{path}`: {source}")]
     Cgroup {

@@ -1,7 +1,7 @@
 //! The calls of `bpf(2)` that aya does not offer: batch updates, maps by file descriptor, mapping an array.
 #![expect(unsafe_code, reason = "system calls and shared memory")]
 
-use enforcer_common::{Address, Binding, CgroupSubjects, CidrEntry, Vector, control::Settings};
+use enforcer_common::{Address, Binding, CgroupSubjects, CidrEntry, Vector, control::Settings, dns::Holder};
 use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
@@ -27,8 +27,10 @@ unsafe impl Plain for CgroupSubjects {}
 // SAFETY: as above.
 unsafe impl Plain for CidrEntry {}
 // SAFETY: as above.
+unsafe impl Plain for Holder {}
+// SAFETY: as above.
 unsafe impl Plain for PrefixKey {}
-// SAFETY: as above; its eighteen 32-bit words end on a multiple of 8.
+// SAFETY: as above; its number of 32-bit words is even.
 unsafe impl Plain for Settings {}
 // SAFETY: as above.
 unsafe impl Plain for Vector {}
@@ -201,4 +203,4 @@ unsafe fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<libc::c
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-const _: () = assert!(size_of::<Settings>() == 8 + 16 * 4, "settings have no padding");
+const _: () = assert!(size_of::<Settings>() == 3 * 8 + 20 * 4, "settings have no padding");

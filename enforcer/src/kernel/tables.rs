@@ -9,9 +9,10 @@ use aya::maps::Map;
 use enforcer_common::{
     Address, Binding, CgroupSubjects, CidrEntry, FRESH_ENTRIES, Vector,
     control::{Control, Counter},
+    dns::Holder,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
 };
@@ -121,6 +122,22 @@ pub(super) fn set_resolvers(kernel: &Kernel, old: &[Address], new: &[Address]) -
     }
     for address in old.iter().filter(|address| !new.contains(address)) {
         raw::delete(map, address).map_err(failed("RESOLVERS", "clean"))?;
+    }
+    Ok(())
+}
+
+/// Replaces who holds the resolvers: first what is new, then what is gone.
+pub(super) fn set_holders(
+    kernel: &Kernel,
+    old: &BTreeSet<Holder>,
+    new: &BTreeSet<Holder>,
+) -> Result<(), KernelError> {
+    let map = outer(kernel, "HOLDERS")?;
+    for holder in new.difference(old) {
+        raw::update(map, holder, &1_u64).map_err(failed("HOLDERS", "fill"))?;
+    }
+    for holder in old.difference(new) {
+        raw::delete(map, holder).map_err(failed("HOLDERS", "clean"))?;
     }
     Ok(())
 }

@@ -23,6 +23,14 @@ pub(super) fn write(event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all_fields = "camelCase")]
 enum Line<'a> {
+    #[serde(rename = "DNSAnswerRejected")]
+    AnswerRejected {
+        time: Rfc3339,
+        cause: &'a str,
+        server: IpAddr,
+        question: Option<&'a Name>,
+        count: u64,
+    },
     EventsLost {
         time: Rfc3339,
         count: u64,
@@ -82,6 +90,13 @@ enum Line<'a> {
 impl<'a> From<&'a Event> for Line<'a> {
     fn from(event: &'a Event) -> Self {
         match event {
+            Event::AnswerRejected { time, cause, server, question, count } => Self::AnswerRejected {
+                time: Rfc3339(*time),
+                cause,
+                server: *server,
+                question: question.as_ref(),
+                count: *count,
+            },
             Event::EventsLost { time, count } => Self::EventsLost { time: Rfc3339(*time), count: *count },
             Event::NetTcpConnect(connect) => connect.into(),
             Event::PolicyRejected { time, diagnostics } => {

@@ -22,6 +22,14 @@ enum Colour {
 pub(super) fn write(event: &Event, colours: bool, out: &mut Vec<u8>) -> io::Result<()> {
     let paint = |colour| colours.then_some(colour);
     match event {
+        Event::AnswerRejected { time, cause, server, question, count } => {
+            head(out, TimeOfDay(*time), "DOUBT", paint(Colour::Yellow))?;
+            write!(out, "{count} answers not believed: {cause}, the latest from {server}")?;
+            match question {
+                Some(question) => writeln!(out, " about {question}"),
+                None => writeln!(out),
+            }
+        }
         Event::EventsLost { time, count } => {
             head(out, TimeOfDay(*time), "LOST", paint(Colour::Red))?;
             writeln!(out, "{count} events")

@@ -1,19 +1,13 @@
 //! What a policy asks for and this version does not do: said in the status, so that nobody relies on it.
 
-use policy_schema::{Inbound, OnDeny, OtherResolvers, PolicySet, Rule, TrustedResolvers};
+use policy_schema::{Inbound, OnDeny, PolicySet, Rule};
 
 /// One reason for each key.
 pub(super) fn reasons(policy: &PolicySet) -> Vec<String> {
     let dns = policy.dns();
-    let unit = match &dns.trusted_resolvers {
-        TrustedResolvers::Auto => false,
-        TrustedResolvers::Listed(resolvers) => resolvers.iter().any(|resolver| resolver.unit.is_some()),
-    };
     let any = |asks: fn(&Rule) -> bool| policy.rules().iter().any(asks);
     [
-        (dns.other_resolvers == OtherResolvers::Deny, "`dns.otherResolvers: deny`"),
         (!dns.nat64.is_empty(), "`dns.nat64`"),
-        (unit, "`unit` of `dns.trustedResolvers`"),
         (policy.inbound() == Inbound::Judge, "`inbound: judge`"),
         (any(Rule::refuse_lookup), "`refuseLookup`"),
         (any(|rule| rule.on_deny() == OnDeny::Close), "`onDeny: close`"),

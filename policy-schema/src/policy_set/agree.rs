@@ -15,6 +15,7 @@ pub(super) struct Joined {
     pub default_mode: Mode,
     /// The same for `literalAddresses`.
     pub literal_mode: Mode,
+    pub others_mode: Mode,
     /// The longest `hold.allow` of the files.
     pub longest_allowance: Duration,
 }
@@ -25,6 +26,7 @@ impl Default for Joined {
             settings: Settings::default(),
             default_mode: Mode::Enforce,
             literal_mode: Mode::Enforce,
+            others_mode: Mode::Enforce,
             longest_allowance: Duration::ZERO,
         }
     }
@@ -44,6 +46,7 @@ impl Joined {
         } = settings;
         let own = &mut self.settings;
         join_mode(&mut self.default_mode, own.default.is_some(), default.is_some(), mode);
+        join_mode(&mut self.others_mode, own.other_resolvers.is_some(), other_resolvers.is_some(), mode);
         join_mode(&mut self.literal_mode, own.literal_addresses.is_some(), literal_addresses.is_some(), mode);
         found.extend(join("default", &mut own.default, default));
         found.extend(join("onError", &mut own.on_error, on_error));

@@ -13,10 +13,8 @@ use crate::examples::check;
 use crate::page::{Example, Page, Section, code_spans};
 
 /// Keys that change no verdict of the examples: what they are about is not part of a connection.
-const SILENT: [&str; 20] = [
-    "dns",
+const SILENT: [&str; 18] = [
     "dns.nat64",
-    "dns.otherResolvers",
     "dns.trustedResolvers",
     "dns.trustedResolvers.unit",
     "hold",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use enforcer_tests::{Lab, Machine, ask};
 
-use crate::dangerous_answers::{header, name, question};
+use crate::message::{header, name, question};
 use crate::scenario::{connects, policy, refused};
 
 const POLICY: &str = "rules:\n  - { name: malware, action: deny, to: { names: [\"*.evil.example\"] } }\n";

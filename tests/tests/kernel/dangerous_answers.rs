@@ -4,44 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use enforcer_tests::{Daemon, Lab, Machine, wait_for};
 
+use crate::message::{answer, header, query, question, record};
 use crate::scenario::{SOON, connects, policy, refused};
 
 const POLICY: &str = "rules:\n  - { name: malware, action: deny, to: { names: [\"*.evil.example\"] } }\n";
-
-/// Header of an answer with one question and this many records.
-pub(crate) fn header(records: u16) -> Vec<u8> {
-    let mut message = b"\x12\x34\x81\x80\0\x01".to_vec();
-    message.extend(records.to_be_bytes());
-    message.extend([0; 4]);
-    message
-}
-
-pub(crate) fn name(name: &str) -> Vec<u8> {
-    let labels = name
-        .split('.')
-        .flat_map(|label| std::iter::once(u8::try_from(label.len()).unwrap()).chain(label.bytes()));
-    labels.chain([0]).collect()
-}
-
-/// The question for a name's address.
-pub(crate) fn question(host: &str) -> Vec<u8> {
-    [&name(host)[..], b"\0\x01\0\x01"].concat()
-}
-
-/// A record with this data; its owner is the question.
-fn record(kind: u16, data: &[u8]) -> Vec<u8> {
-    let mut record = b"\xc0\x0c".to_vec();
-    record.extend(kind.to_be_bytes());
-    record.extend(b"\0\x01\0\0\x02\x58");
-    record.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
-    record.extend(data);
-    record
-}
-
-/// An answer that says that the name has the address.
-fn answer(host: &str, address: Ipv4Addr) -> Vec<u8> {
-    [header(1), question(host), record(1, &address.octets())].concat()
-}
 
 /// Messages that no resolver sends.
 fn nonsense() -> Vec<Vec<u8>> {
@@ -77,8 +43,8 @@ fn nonsense() -> Vec<Vec<u8>> {
     messages
 }
 
-/// Sends messages as a resolver would, from its port, to a socket that somebody has open.
-fn send(lab: &Lab, from: Ipv4Addr, messages: &[Vec<u8>]) -> usize {
+/// Answers each question with a message.
+fn send(lab: &Lab, from: Ipv4Addr, messages: &[(&str, Vec<u8>)]) -> usize {
     lab.netns
         .run(|| {
             let server = UdpSocket::bind((from, 53)).unwrap();
@@ -86,7 +52,9 @@ fn send(lab: &Lab, from: Ipv4Addr, messages: &[Vec<u8>]) -> usize {
             client.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
             let to: SocketAddr = client.local_addr().unwrap();
             let mut delivered = 0;
-            for message in messages {
+            for (host, message) in messages {
+                client.send_to(&query(host), (from, 53)).unwrap();
+                server.recv(&mut [0; 2048]).unwrap();
                 server.send_to(message, to).unwrap();
                 // Some may be withheld; what is delivered is read at once, so that none is lost for want of room.
                 delivered += usize::from(client.recv(&mut [0; 2048]).is_ok());
@@ -104,7 +72,7 @@ fn start(lab: &Lab, backend: enforcer_tests::Backend) -> Daemon {
 fn nonsense_is_counted_and_changes_nothing() {
     Machine::one_backend(|backend| {
         let lab = Lab::new().unwrap();
-        let messages = nonsense();
+        let messages: Vec<_> = nonsense().into_iter().map(|message| ("www.good.example", message)).collect();
         let resolver = Ipv4Addr::new(198, 18, 0, 99);
         let daemon = start(&lab, backend);
         let before = daemon.counter("answersUnparsed").unwrap();
@@ -133,7 +101,8 @@ fn an_answer_of_a_denied_name_binds_whatever_stands_behind_it() {
         // Cut off behind the first address, which says what it says.
         let mut cut = [header(2), question("x.evil.example"), record(1, &address(90).octets())].concat();
         cut.extend(b"\xc0\x0c\0\x01");
-        send(&lab, Ipv4Addr::new(198, 18, 0, 99), &[answer("y.evil.example", address(91)), cut]);
+        let messages = [("y.evil.example", answer("y.evil.example", address(91))), ("x.evil.example", cut)];
+        send(&lab, Ipv4Addr::new(198, 18, 0, 99), &messages);
         refused(lab.client(), "203.0.113.91", 443, "EPERM");
         refused(lab.client(), "203.0.113.90", 443, "EPERM");
         connects(lab.client(), "203.0.113.92", 443);

@@ -126,6 +126,7 @@ impl From<policy_schema::Decision> for Outcome {
             Decider::Builtin => RuleId::BUILTIN,
             Decider::Default => RuleId::DEFAULT,
             Decider::LiteralAddress => RuleId::LITERAL,
+            Decider::OtherResolver => RuleId::OTHER_RESOLVER,
             Decider::Rule(class) => RuleId(class.index() as u16),
         };
         Self {
