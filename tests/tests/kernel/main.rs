@@ -20,6 +20,7 @@ mod first_connect;
 mod leak;
 mod names;
 mod reload;
+mod resolvers;
 mod rules;
 mod scenario;
 mod status;
