@@ -216,6 +216,17 @@ fn write_hosts(path: &std::path::Path, names: &[(String, IpAddr)]) -> Result<()>
     fs::write(path, text).map_err(HarnessError::file("write", path))
 }
 
+/// Waits for the first answer of a resolver that has just been started; `log` is what it says about itself.
+pub(crate) fn wait_until_answered(netns: &Netns, server: IpAddr, log: impl Fn() -> String) -> Result<()> {
+    let timeout = Duration::from_secs(20);
+    let answered = || answers((server, 53).into()).ok();
+    netns.run(|| wait_for(timeout, answered))?.ok_or_else(|| HarnessError::Timeout {
+        what: format!("an answer of {server}"),
+        timeout,
+        detail: log(),
+    })
+}
+
 /// Whether anything answers a query there.
 fn answers(server: std::net::SocketAddr) -> io::Result<()> {
     // Id 1, recursion desired, one question: ready.test, type A, class IN.

@@ -9,6 +9,7 @@
 //! The same test executable runs on the development machine and as a guest's only program; [`Machine`] tells which
 //! of the two it is and what may be tested there.
 
+mod bind9;
 mod cgroup;
 mod client;
 mod daemon;
@@ -22,9 +23,12 @@ mod race;
 mod resolver;
 mod server;
 mod skip;
+mod unbound;
 pub mod vm;
 mod wait;
+mod zone;
 
+pub use bind9::Bind9;
 pub use cgroup::Cgroup;
 pub use client::{Attempt, Client, Outcome, Race, Running, sibling};
 pub use daemon::{Daemon, DaemonBuilder, Failure, enforcer};
@@ -38,7 +42,9 @@ pub use race::race;
 pub use resolver::{Resolver, ask};
 pub use server::{TcpServer, UdpServer};
 pub use skip::{announce, announce_skip};
+pub use unbound::Unbound;
 pub use wait::{Deadline, wait_for};
+pub use zone::Zone;
 
 /// What harness functions return.
 pub type Result<T, E = HarnessError> = std::result::Result<T, E>;

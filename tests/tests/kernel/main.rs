@@ -23,6 +23,7 @@ mod message;
 mod names;
 mod programs;
 mod reload;
+mod resolvers;
 mod rules;
 mod scenario;
 mod spoof;
