@@ -30,17 +30,19 @@ bench: ## what it costs, beside a machine without it; into docs/benchmarks/lates
 	scripts/setup bench
 	$(SUDO) scripts/bench
 
-fuzz: ## fuzz what reads policies and lists, 10 minutes each target (SECONDS=N, TARGET=NAME for one)
+fuzz: ## fuzz what reads policies, lists and DNS answers, 10 minutes each target (SECONDS=N, TARGET=NAME for one)
 	scripts/setup fuzz
 	scripts/fuzz --seconds $(SECONDS) $(TARGET)
 
 fmt: ## format the Rust code
 	cargo fmt --all
 	cargo fmt --manifest-path policy-schema/fuzz/Cargo.toml
+	cargo fmt --manifest-path enforcer/fuzz/Cargo.toml
 
 lint: ## formatting and lints, without changing anything
 	cargo fmt --all --check
 	cargo fmt --manifest-path policy-schema/fuzz/Cargo.toml --check
+	cargo fmt --manifest-path enforcer/fuzz/Cargo.toml --check
 	cargo clippy --workspace --exclude enforcer-ebpf --all-targets -- -D warnings
 
 clean: ## remove everything that was built or downloaded

@@ -54,7 +54,7 @@ fn converse(mut stream: TcpStream) {
 fn name_of(query: &[u8]) -> String {
     let mut rest = &query[12..];
     let mut labels = Vec::new();
-    while let [length @ 1.., tail @ ..] = rest {
+    while let [length @ 1..=63, tail @ ..] = rest {
         let (label, tail) = tail.split_at(usize::from(*length));
         labels.push(String::from_utf8_lossy(label).to_lowercase());
         rest = tail;
@@ -122,7 +122,7 @@ fn answer(query: &[u8], udp: bool) -> Vec<u8> {
         // A record of a kind that says nothing here, of a class that does not count.
         "week" => vec![
             record(QUESTION, 46, 90, &[0; 30]),
-            [QUESTION, &[0, 1, 0, 3, 0, 0, 0, 9, 0, 1, 7]].concat(),
+            [QUESTION, &[0, 1, 0, 3, 0, 0, 0, 9, 0, 4, 203, 0, 113, 76]].concat(),
             a(QUESTION, 604_800, 74),
         ],
         _ => vec![a(QUESTION, 90, 75)],

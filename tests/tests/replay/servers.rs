@@ -30,6 +30,7 @@ impl Servers {
             .name("a.masq.test", [203, 0, 113, 1])
             .name("mixed.masq.test", [203, 0, 113, 2])
             .name("plain.masq.test", [203, 0, 113, 3])
+            .name("four.masq.test", [203, 0, 113, 6])
             .name("six.masq.test", [0x2001, 0xdb8, 0, 0, 0, 0, 0, 4])
             .alias("alias.masq.test", "a.masq.test")
             .domain("wild.masq.test", std::net::Ipv4Addr::new(203, 0, 113, 5));
@@ -67,7 +68,9 @@ impl Capture {
     pub fn start(netns: &Netns, interface: &str, path: &Path) -> Self {
         let log = path.with_extension("log");
         let mut command = netns.command("tcpdump").unwrap();
-        command.args(["-i", interface, "-s", "0", "--immediate-mode", "-U", "-Z", "root", "-w"]).arg(path);
+        // Each packet takes a whole snapshot length of the buffer's 32 MiB.
+        let buffer = ["-s", "65535", "-B", "32768", "--immediate-mode"];
+        command.args(["-i", interface, "-U", "-Z", "root"]).args(buffer).arg("-w").arg(path);
         let process = Process::start(command.args(["port", "53"]), &log);
         let listens = || fs::read_to_string(&log).unwrap().contains("listening on").then_some(());
         wait_for(PATIENCE, listens).unwrap_or_else(|| panic!("{}", fs::read_to_string(&log).unwrap()));
@@ -176,6 +179,8 @@ large A 203.0.113.37
         let _ = writeln!(zone, "large TXT \"{number} {}\"", "x".repeat(200));
     }
     fs::write(directory.join("bind.zone"), zone).unwrap();
+    // It listens on the addresses of interfaces only.
+    netns.ip_batch(&format!("address add {BIND}/32 dev lo\n")).unwrap();
     let path = directory.join("named.conf");
     let text = format!(
         "options {{ directory \"{directory}\"; listen-on {{ {BIND}; }}; listen-on-v6 {{ none; }}; recursion no;

@@ -36,7 +36,7 @@ pub const SHAPES: &[Shape] = &[
     shape(DNSMASQ, &["alias.masq.test", "A"], 1),
     shape(DNSMASQ, &["any.wild.masq.test", "A"], 1),
     shape(DNSMASQ, &["nowhere.masq.test", "A"], 0),
-    shape(DNSMASQ, &["six.masq.test", "A"], 0),
+    shape(DNSMASQ, &["four.masq.test", "AAAA"], 0),
     // Mixed case; no EDNS.
     shape(DNSMASQ, &["MiXeD.mAsQ.TeSt", "A"], 1),
     shape(DNSMASQ, &["plain.masq.test", "A", "+noedns"], 1),

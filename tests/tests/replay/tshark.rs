@@ -37,7 +37,10 @@ fn of_message(message: &Value) -> impl Iterator<Item = (String, String, u64)> + 
     strings(&message["Queries"], &["dns.qry.name"], &mut questions);
     let question = questions.pop().filter(|_| is_answer).unwrap_or_default();
     let records: Vec<&Value> = match &message["Answers"] {
-        Value::Object(records) => records.values().flat_map(each).collect(),
+        // Of the internet's class, which tshark does not ask for.
+        Value::Object(records) => {
+            records.values().flat_map(each).filter(|record| record["dns.resp.class"] == "0x0001").collect()
+        }
         _ => Vec::new(),
     };
     let text = |record: &Value, keys: &[&str]| {
@@ -52,19 +55,19 @@ fn of_message(message: &Value) -> impl Iterator<Item = (String, String, u64)> + 
     let mut reached = BTreeMap::from([(question.clone(), u64::MAX)]);
     for _ in 0..records.len() {
         for record in &records {
-            let Some(before) = reached.get(&owner(record)).copied() else { continue };
-            for target in text(record, &["dns.cname", "dns.svcb.targetname"]) {
-                reached.entry(target).or_insert(before.min(ttl(record)));
-            }
-            if record["dns.dname"].is_string() {
-                let suffix = format!(".{}", owner(record));
-                let moved: Vec<_> = reached
-                    .iter()
-                    .filter_map(|(name, before)| Some((name.strip_suffix(&suffix)?.to_owned(), *before)))
-                    .collect();
-                for (prefix, before) in moved {
-                    let target = format!("{prefix}.{}", record["dns.dname"].as_str().unwrap().to_lowercase());
+            if let Some(before) = reached.get(&owner(record)).copied() {
+                for target in text(record, &["dns.cname", "dns.svcb.targetname"]) {
                     reached.entry(target).or_insert(before.min(ttl(record)));
+                }
+            }
+            for target in text(record, &["dns.dname"]) {
+                let suffix = format!(".{}", owner(record));
+                let below =
+                    reached.iter().filter_map(|(name, before)| Some((name.strip_suffix(&suffix)?, *before)));
+                let moved: Vec<_> =
+                    below.map(|(front, before)| (format!("{front}.{target}"), before)).collect();
+                for (name, before) in moved {
+                    reached.entry(name).or_insert(before.min(ttl(record)));
                 }
             }
         }
