@@ -10,7 +10,7 @@ use aya_ebpf::helpers::{bpf_get_current_ancestor_cgroup_id, bpf_ktime_get_boot_n
 use enforcer_common::{
     Address, Attempt, Decision, Verdict,
     control::{Control, Counter},
-    decide::{self, EPERM},
+    decide::{self, DNS, EPERM},
     image::Protocol,
 };
 
@@ -30,13 +30,12 @@ pub(crate) fn judge(address: Address, port: u16, v6: bool) -> Result<Outcome, Er
         // No policy was ever in force: nothing to judge by, and the status says NotEnforced.
         return Ok(Outcome::Allow);
     }
-    let Some(decision) = Decision::unpack(decide(version, &attempt)) else {
+    let packed = refuse_others(decide(version, &attempt), &attempt);
+    let Some(Decision { effective, errno, .. }) = Decision::unpack(packed) else {
         return Err(Error::Undecidable);
     };
-    let decision = maps::other_resolvers().judge(decision, port, maps::is_resolver(&attempt.address));
-    let (effective, errno) = (decision.effective, decision.errno);
     count::add(Counter::Judged, 1);
-    emit::connect(version, &attempt, &address, decision.pack(), v6);
+    emit::connect(version, &attempt, &address, packed, v6);
     match effective {
         Verdict::Allow => Ok(Outcome::Allow),
         Verdict::Deny => {
@@ -55,6 +54,16 @@ fn decide(version: u64, attempt: &Attempt) -> u64 {
         Ok(decision) => decision.pack(),
         Err(decide::Error::NoImage | decide::Error::NoMap) => 0,
     }
+}
+
+/// What `otherResolvers` makes of a packed decision. A subprogram of its own for the same reason.
+#[inline(never)]
+fn refuse_others(packed: u64, attempt: &Attempt) -> u64 {
+    if attempt.port != DNS {
+        return packed;
+    }
+    let Some(decision) = Decision::unpack(packed) else { return 0 };
+    maps::other_resolvers().judge(decision, attempt.port, maps::is_resolver(&attempt.address)).pack()
 }
 
 /// Whether the current task is in the cgroup to which decisions are limited.

@@ -435,6 +435,30 @@ while True:
     server.sendto(query[:2] + b"\x81\x80\0\x01\0\x01" + bytes(4) + query[12:] + record, client)
 "#;
 
+/// Asks, and answers itself, from the resolver's address and port, with a raw socket, at once.
+const FORGER: &str = r#"
+import socket, struct
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.bind(("192.0.2.77", 0))
+client.settimeout(10)
+port = client.getsockname()[1]
+for number in range(200):
+    label = b"f%d" % number
+    question = bytes([len(label)]) + label + b"\x08registry\x04test\0\0\x01\0\x01"
+    record = b"\xc0\x0c\0\x01\0\x01\0\0\x02\x58\0\x04" + bytes([203, 0, 113, 191])
+    id = number.to_bytes(2, "big")
+    answer = id + b"\x81\x80\0\x01\0\x01" + bytes(4) + question + record
+    udp = struct.pack("!HHHH", 53, port, 8 + len(answer), 0) + answer
+    addresses = socket.inet_aton("198.18.0.54") + socket.inet_aton("192.0.2.77")
+    packet = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0) + addresses + udp
+    client.sendto(id + b"\x01\0\0\x01" + bytes(6) + question, ("198.18.0.54", 53))
+    raw.sendto(packet, ("192.0.2.77", 0))
+    client.recv(2048)
+    client.recv(2048)
+print("forged")
+"#;
+
 /// A process in this cgroup that plays the resolver.
 fn serve(lab: &Lab, cgroup: &Cgroup, address: &str) -> Running {
     let script = SERVER.replace("ADDRESS", address);
@@ -476,6 +500,13 @@ fn only_the_unit_that_holds_a_resolver_is_believed() {
         drop(impostor);
 
         let server = serve(&lab, &unit, TRUE);
+        let before = daemon.counter("answersImpersonated").unwrap();
+        let forger = Client::new(&lab.netns).cgroup(&other).python(FORGER).unwrap();
+        assert_eq!(forger.stdout.trim(), "forged", "{forger:?}");
+        refused(lab.client(), PLAYED, 443, "EPERM");
+        let forged = daemon.counter("answersImpersonated").unwrap() - before;
+        assert!(forged > 0, "no forged answer came first");
+
         ask_each(&lab, "t", 10);
         connects(lab.client(), TRUE, 443);
         drop(server);

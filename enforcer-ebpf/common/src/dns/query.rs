@@ -75,7 +75,7 @@ impl Step for Question<'_> {
         let byte = scratch.u8(scratch.cursor);
         scratch.cursor += 1;
         // A length is below every letter.
-        let folded = if matches!(byte, b'A'..=b'Z') { byte | 0x20 } else { byte };
+        let folded = byte.to_ascii_lowercase();
         scratch.hash = (scratch.hash ^ u64::from(folded)).wrapping_mul(*self.multiplier);
         if scratch.label_left > 0 {
             scratch.label_left -= 1;
