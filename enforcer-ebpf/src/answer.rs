@@ -6,7 +6,7 @@ use crate::{
     scratch::{self, Claim},
     settings::setting,
     skb::Skb,
-    wake,
+    stream, wake,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -23,7 +23,7 @@ use enforcer_common::{
     control::{Control, Counter},
     dns::{AnswerHeader, AnswerRecord, Scratch},
     image::Meta,
-    packet::{Network, Span, UDP},
+    packet::{Network, Segment, Span, UDP},
 };
 
 #[btf_map]
@@ -37,36 +37,53 @@ pub(crate) enum Delivery {
     Drop,
 }
 
-/// A DNS answer inside a packet.
-struct Datagram {
+/// Who sent a packet to whom.
+pub(crate) struct Source {
     server: Address,
     client_port: u16,
-    message: Span,
 }
 
 /// Judges one received packet.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
-    let Some(datagram) = datagram(ctx) else { return Delivery::Deliver };
+    match from_port_53(ctx) {
+        Some((source, Transport::Udp(message))) => judge_datagram(ctx, &source, message),
+        Some((source, Transport::Tcp(segment))) => stream::judge(ctx, &source, &segment),
+        None => Delivery::Deliver,
+    }
+}
+
+/// What a packet from port 53 carries.
+enum Transport {
+    Udp(Span),
+    Tcp(Segment),
+}
+
+#[inline(always)]
+fn judge_datagram(ctx: &SkBuffContext, source: &Source, message: Span) -> Delivery {
     count::add(Counter::Answers, 1);
     let Some(claim) = Claim::take() else {
         count::add(Counter::NoScratch, 1);
         return refuse_if(ctx, denies_something());
     };
-    let at_risk = read(ctx, &datagram, claim.0);
+    let at_risk = read(ctx, source, message, claim.0);
     claim.release();
     refuse_if(ctx, at_risk)
 }
 
-/// Binds an answer and hands it over; returns whether a denied address may have been left unbound.
+/// Reads a datagram and binds its answer; returns whether a denied address may have been left unbound.
 #[inline(always)]
-fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
-    // SAFETY: plain helper call.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    let Some(length) = prepare(ctx, datagram, place, now) else {
+fn read(ctx: &SkBuffContext, source: &Source, message: Span, place: u32) -> bool {
+    let Some((length, now)) = prepare(ctx, source, message, place) else {
         count::add(Counter::AnswersUnparsed, 1);
         return denies_something();
     };
+    bind(place, length, now)
+}
+
+/// Binds the answer in the scratch and hands it over; returns whether a denied address may have been left unbound.
+#[inline(always)]
+pub(crate) fn bind(place: u32, length: u32, now: u64) -> bool {
     let slots = maps::control(Control::Slots);
     let mut at_risk = 0;
     if setting!(no_binder) == 0 {
@@ -78,31 +95,38 @@ fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
         }
     }
     if let Some(scratch) = scratch::of(place) {
+        if scratch.record.header.trusted == 0 {
+            count::add(Counter::AnswersUntrusted, 1);
+        }
         hand_over(scratch, length, now);
     }
     at_risk != 0
 }
 
-/// Copies the message and its circumstances into the scratch.
+/// Copies a datagram's message and its circumstances into the scratch; returns its length and the time.
 #[inline(always)]
-fn prepare(ctx: &SkBuffContext, datagram: &Datagram, place: u32, now: u64) -> Option<u32> {
+fn prepare(ctx: &SkBuffContext, source: &Source, message: Span, place: u32) -> Option<(u32, u64)> {
     let scratch = scratch::of(place)?;
     scratch.reset();
-    let length = load(ctx, datagram.message, scratch)?;
-    let trusted = maps::is_resolver(&datagram.server);
-    if !trusted {
-        count::add(Counter::AnswersUntrusted, 1);
-    }
+    let length = load(ctx, message, scratch)?;
+    describe(ctx, source, scratch);
     let header = &mut scratch.record.header;
-    header.time = now;
+    header.length = length;
+    header.unparsed = 0;
+    Some((length, header.time))
+}
+
+/// Writes down the circumstances of what a packet brings.
+#[inline(always)]
+pub(crate) fn describe(ctx: &SkBuffContext, source: &Source, scratch: &mut Scratch) {
+    let header = &mut scratch.record.header;
+    // SAFETY: plain helper call.
+    header.time = unsafe { bpf_ktime_get_boot_ns() };
     // SAFETY: the context is the packet that the helper wants.
     header.cgroup = unsafe { bpf_skb_cgroup_id(ctx.as_ptr().cast()) };
-    header.server = datagram.server;
-    header.length = length;
-    header.client_port = datagram.client_port;
-    header.trusted = trusted.into();
-    header.unparsed = 0;
-    Some(length)
+    header.server = source.server;
+    header.client_port = source.client_port;
+    header.trusted = maps::is_resolver(&source.server).into();
 }
 
 /// Reads the answer for one slot; 1 if it could be read to its end. Global, like the joints of [`PolicySlot`]: verified
@@ -136,8 +160,9 @@ extern "C" fn bind_answer(place: u32, slot: u32, now: u64) -> u64 {
     (denied && (scratch.record.header.unparsed != 0 || unbound != 0)).into()
 }
 
+/// Does not deliver what may bring a denied address that is not bound, to a receiver in scope.
 #[inline(always)]
-fn refuse_if(ctx: &SkBuffContext, at_risk: bool) -> Delivery {
+pub(crate) fn refuse_if(ctx: &SkBuffContext, at_risk: bool) -> Delivery {
     if !at_risk || !receiver_in_scope(ctx) {
         return Delivery::Deliver;
     }
@@ -147,34 +172,48 @@ fn refuse_if(ctx: &SkBuffContext, at_risk: bool) -> Delivery {
 
 /// Whether the policy in force has an enforced deny rule at all.
 #[inline(always)]
-fn denies_something() -> bool {
+pub(crate) fn denies_something() -> bool {
+    in_force(|meta| meta.enforced_deny())
+}
+
+/// Whether the policy in force refuses any connection.
+#[inline(always)]
+pub(crate) fn enforces_something() -> bool {
+    in_force(|meta| {
+        meta.enforced_deny()
+            || (meta.default_deny() && meta.default_enforced())
+            || (meta.literal_deny() && meta.literal_enforced())
+    })
+}
+
+/// What the policy in force says; yes if it cannot be read.
+#[inline(always)]
+fn in_force(says: impl FnOnce(Meta<'_>) -> bool) -> bool {
     let version = maps::control(Control::Version);
-    version != 0
-        && PolicySlot::new((version & 1) as u32)
-            .is_none_or(|slot| Meta::of(&slot).is_none_or(|meta| meta.enforced_deny()))
+    version != 0 && PolicySlot::new((version & 1) as u32).is_none_or(|slot| Meta::of(&slot).is_none_or(says))
 }
 
 #[inline(always)]
-fn receiver_in_scope(ctx: &SkBuffContext) -> bool {
+pub(crate) fn receiver_in_scope(ctx: &SkBuffContext) -> bool {
     let (scope, level) = (setting!(scope), setting!(scope_level));
     // SAFETY: the context is the packet that the helper wants.
     scope == 0 || unsafe { bpf_skb_ancestor_cgroup_id(ctx.as_ptr().cast(), level as i32) } == scope
 }
 
-/// The datagram from port 53 in a packet.
+/// What a packet from port 53 carries, and who sent it.
 #[inline(always)]
-fn datagram(ctx: &SkBuffContext) -> Option<Datagram> {
+fn from_port_53(ctx: &SkBuffContext) -> Option<(Source, Transport)> {
     let packet = Skb(ctx);
     let network = Network::of(&packet)?;
-    if network.protocol != UDP {
-        return None;
-    }
     let ports = network.ports(&packet)?;
     if ports.source != DNS {
         return None;
     }
-    let (server, message) = (network.source(&packet)?, network.datagram(&packet)?);
-    Some(Datagram { server, client_port: ports.destination, message })
+    let transport = match network.protocol {
+        UDP => Transport::Udp(network.datagram(&packet)?),
+        _ => Transport::Tcp(network.segment(&packet)?),
+    };
+    Some((Source { server: network.source(&packet)?, client_port: ports.destination }, transport))
 }
 
 /// Copies the message into the scratch; a longer one than fits is cut, and then does not parse.
@@ -217,7 +256,7 @@ fn hand_over(scratch: &mut Scratch, length: u32, now: u64) {
 
 /// A length between 1 and 4,096, in a form that the verifier remembers.
 #[inline(always)]
-fn bounded(length: u32) -> u64 {
+pub(crate) fn bounded(length: u32) -> u64 {
     let mut value = u64::from(length).wrapping_sub(1);
     // SAFETY: arithmetic on one register.
     unsafe {

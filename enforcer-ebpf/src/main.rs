@@ -28,6 +28,7 @@ mod repeat;
 mod scratch;
 mod settings;
 mod skb;
+mod stream;
 mod task;
 mod wake;
 

@@ -53,10 +53,14 @@ pub enum Counter {
     Errors,
     /// Canaries refused.
     Canaries,
+    /// Segments of DNS over TCP that came out of order, or could not be read at that moment: TCP sends them again.
+    SegmentsHeld,
+    /// Segments of DNS over TCP in whose stream it is not known where messages begin.
+    SegmentsUnread,
 }
 
 /// Number of counters.
-pub const COUNTERS: usize = 14;
+pub const COUNTERS: usize = 16;
 
 impl Counter {
     /// Every counter, with the name under which it is reported.
@@ -75,6 +79,8 @@ impl Counter {
         (Self::NoScratch, "noScratch"),
         (Self::Errors, "errors"),
         (Self::Canaries, "canaries"),
+        (Self::SegmentsHeld, "segmentsHeld"),
+        (Self::SegmentsUnread, "segmentsUnread"),
     ];
 }
 
