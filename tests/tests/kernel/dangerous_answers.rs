@@ -9,7 +9,7 @@ use crate::scenario::{SOON, connects, policy, refused};
 const POLICY: &str = "rules:\n  - { name: malware, action: deny, to: { names: [\"*.evil.example\"] } }\n";
 
 /// Header of an answer with one question and this many records.
-fn header(records: u16) -> Vec<u8> {
+pub fn header(records: u16) -> Vec<u8> {
     let mut message = b"\x12\x34\x81\x80\0\x01".to_vec();
     message.extend(records.to_be_bytes());
     message.extend([0; 4]);
@@ -24,12 +24,12 @@ fn name(name: &str) -> Vec<u8> {
 }
 
 /// The question for a name's address.
-fn question(host: &str) -> Vec<u8> {
+pub fn question(host: &str) -> Vec<u8> {
     [&name(host)[..], b"\0\x01\0\x01"].concat()
 }
 
 /// A record with this data; its owner is the question.
-fn record(kind: u16, data: &[u8]) -> Vec<u8> {
+pub fn record(kind: u16, data: &[u8]) -> Vec<u8> {
     let mut record = b"\xc0\x0c".to_vec();
     record.extend(kind.to_be_bytes());
     record.extend(b"\0\x01\0\0\x02\x58");
@@ -39,7 +39,7 @@ fn record(kind: u16, data: &[u8]) -> Vec<u8> {
 }
 
 /// An answer that says that the name has the address.
-fn answer(host: &str, address: Ipv4Addr) -> Vec<u8> {
+pub fn answer(host: &str, address: Ipv4Addr) -> Vec<u8> {
     [header(1), question(host), record(1, &address.octets())].concat()
 }
 

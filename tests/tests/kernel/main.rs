@@ -12,6 +12,7 @@ mod bad_input;
 mod corpus;
 mod dangerous_answers;
 mod defaults;
+mod dns_over_tcp;
 mod events;
 mod examples;
 mod exec;
