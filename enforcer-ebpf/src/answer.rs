@@ -10,6 +10,7 @@ use crate::{
 };
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::__sk_buff,
     btf_maps::RingBuf,
     helpers::{
         bpf_ktime_get_boot_ns,
@@ -37,20 +38,92 @@ pub(crate) enum Delivery {
     Drop,
 }
 
+impl Delivery {
+    /// As a number: what passes from one program function to the next.
+    #[inline(always)]
+    pub(crate) fn pack(self) -> u64 {
+        match self {
+            Self::Deliver => 0,
+            Self::Drop => 1,
+        }
+    }
+
+    #[inline(always)]
+    fn unpack(packed: u64) -> Self {
+        if packed == 0 { Self::Deliver } else { Self::Drop }
+    }
+}
+
+impl Next {
+    #[inline(always)]
+    fn pack(self) -> u64 {
+        match self {
+            Self::End(delivery) => delivery.pack(),
+            Self::Datagram(place) => DATAGRAM | u64::from(place),
+            Self::Segment(place) => SEGMENT | u64::from(place),
+        }
+    }
+
+    #[inline(always)]
+    fn unpack(packed: u64) -> Self {
+        match packed & (DATAGRAM | SEGMENT) {
+            0 => Self::End(Delivery::unpack(packed)),
+            DATAGRAM => Self::Datagram(packed as u8 as u32),
+            _ => Self::Segment(packed as u8 as u32),
+        }
+    }
+}
+
+const DATAGRAM: u64 = 1 << 8;
+const SEGMENT: u64 = 1 << 9;
+
 /// Who sent a packet to whom.
 pub(crate) struct Source {
     server: Address,
     client_port: u16,
 }
 
-/// Judges one received packet.
+/// What is to be done after the first look at a packet.
+pub(crate) enum Next {
+    /// It is judged.
+    End(Delivery),
+    /// A datagram's message is in the scratch of this place.
+    Datagram(u32),
+    /// A segment is to be read by the reader of this place.
+    Segment(u32),
+}
+
+/// Judges one received packet. Each step is a function of its own, so that their frames share the stack one after the other.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
-    match from_port_53(ctx) {
-        Some((source, Transport::Udp(message))) => judge_datagram(ctx, &source, message),
-        Some((source, Transport::Tcp(segment))) => stream::judge(ctx, &source, &segment),
-        None => Delivery::Deliver,
+    let skb = ctx.skb.skb;
+    match Next::unpack(look(skb)) {
+        Next::End(delivery) => delivery,
+        Next::Datagram(place) => {
+            let at_risk = bind(place);
+            Claim(place).release();
+            refuse_if(ctx, at_risk)
+        }
+        Next::Segment(place) => {
+            stream::read(skb, place);
+            let delivery = Delivery::unpack(stream::conclude(skb, place));
+            Claim(place).release();
+            delivery
+        }
     }
+}
+
+/// The first look, as [`Next::pack`] packs it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look(skb: *mut __sk_buff) -> u64 {
+    let ctx = &SkBuffContext::new(skb);
+    let next = match from_port_53(ctx) {
+        Some((source, Transport::Udp(message))) => open(ctx, &source, message),
+        Some((source, Transport::Tcp(segment))) => stream::open(ctx, &source, &segment),
+        None => Next::End(Delivery::Deliver),
+    };
+    next.pack()
 }
 
 /// What a packet from port 53 carries.
@@ -59,31 +132,27 @@ enum Transport {
     Tcp(Segment),
 }
 
+/// Copies a datagram's message into a scratch.
 #[inline(always)]
-fn judge_datagram(ctx: &SkBuffContext, source: &Source, message: Span) -> Delivery {
+fn open(ctx: &SkBuffContext, source: &Source, message: Span) -> Next {
     count::add(Counter::Answers, 1);
     let Some(claim) = Claim::take() else {
         count::add(Counter::NoScratch, 1);
-        return refuse_if(ctx, denies_something());
+        return Next::End(refuse_if(ctx, denies_something()));
     };
-    let at_risk = read(ctx, source, message, claim.0);
-    claim.release();
-    refuse_if(ctx, at_risk)
-}
-
-/// Reads a datagram and binds its answer; returns whether a denied address may have been left unbound.
-#[inline(always)]
-fn read(ctx: &SkBuffContext, source: &Source, message: Span, place: u32) -> bool {
-    let Some((length, now)) = prepare(ctx, source, message, place) else {
+    if prepare(ctx, source, message, claim.0).is_none() {
+        claim.release();
         count::add(Counter::AnswersUnparsed, 1);
-        return denies_something();
-    };
-    bind(place, length, now)
+        return Next::End(refuse_if(ctx, denies_something()));
+    }
+    Next::Datagram(claim.0)
 }
 
 /// Binds the answer in the scratch and hands it over; returns whether a denied address may have been left unbound.
 #[inline(always)]
-pub(crate) fn bind(place: u32, length: u32, now: u64) -> bool {
+pub(crate) fn bind(place: u32) -> bool {
+    let Some(scratch) = scratch::of(place) else { return true };
+    let (length, now) = (scratch.record.header.length, scratch.record.header.time);
     let slots = maps::control(Control::Slots);
     let mut at_risk = 0;
     if setting!(no_binder) == 0 {
@@ -103,9 +172,9 @@ pub(crate) fn bind(place: u32, length: u32, now: u64) -> bool {
     at_risk != 0
 }
 
-/// Copies a datagram's message and its circumstances into the scratch; returns its length and the time.
+/// Copies a datagram's message and its circumstances into the scratch.
 #[inline(always)]
-fn prepare(ctx: &SkBuffContext, source: &Source, message: Span, place: u32) -> Option<(u32, u64)> {
+fn prepare(ctx: &SkBuffContext, source: &Source, message: Span, place: u32) -> Option<()> {
     let scratch = scratch::of(place)?;
     scratch.reset();
     let length = load(ctx, message, scratch)?;
@@ -113,7 +182,7 @@ fn prepare(ctx: &SkBuffContext, source: &Source, message: Span, place: u32) -> O
     let header = &mut scratch.record.header;
     header.length = length;
     header.unparsed = 0;
-    Some((length, header.time))
+    Some(())
 }
 
 /// Writes down the circumstances of what a packet brings.

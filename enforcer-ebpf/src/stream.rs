@@ -1,7 +1,7 @@
 //! DNS answers over TCP: segments are read in the order of their stream, before the socket takes them.
 
 use crate::{
-    answer::{self, Delivery, Source},
+    answer::{self, Delivery, Next, Source},
     atomic, count,
     scratch::{self, Claim, PLACES},
     skb::Skb,
@@ -44,10 +44,10 @@ static READERS: PerCpuArray<Reader, PLACES> = PerCpuArray::new();
 const SYN_SENT: u32 = 2;
 const LISTEN: u32 = 10;
 
-/// Judges one segment from port 53.
+/// Takes a first look at a segment from port 53, and lays it ready for [`read`] if there is something to read.
 #[inline(always)]
-pub(crate) fn judge(ctx: &SkBuffContext, source: &Source, segment: &Segment) -> Delivery {
-    let Some(socket) = socket(ctx.skb.skb) else { return Delivery::Deliver };
+pub(crate) fn open(ctx: &SkBuffContext, source: &Source, segment: &Segment) -> Next {
+    let Some(socket) = socket(ctx.skb.skb) else { return Next::End(Delivery::Deliver) };
     // SAFETY: the helper has checked the socket; the field is read with its own width.
     let state = unsafe { (&raw const (*socket).state).read_volatile() };
     if state == SYN_SENT && segment.flags & flag::SYN != 0 {
@@ -55,81 +55,88 @@ pub(crate) fn judge(ctx: &SkBuffContext, source: &Source, segment: &Segment) -> 
         forget(socket);
     }
     if segment.payload.length() == 0 || state == LISTEN {
-        return Delivery::Deliver;
+        return Next::End(Delivery::Deliver);
     }
     if state == SYN_SENT {
         // The socket's own numbers are not there yet. TCP sends it again.
-        return hold(ctx, None);
+        return Next::End(hold(ctx, None));
     }
-    let Some((expected, received)) = numbers(socket) else { return hold(ctx, None) };
+    let Some((expected, received)) = numbers(socket) else { return Next::End(hold(ctx, None)) };
     let Some(stream) = stream_of(socket, received, expected) else {
-        count::add(Counter::SegmentsUnread, 1);
-        return answer::refuse_if(ctx, answer::denies_something());
+        return Next::End(unread(ctx));
     };
     if !claim(stream) {
-        return hold(ctx, None);
+        return Next::End(hold(ctx, None));
     }
     // SAFETY: a value of the map, claimed by us; the reference ends before it is released.
-    let delivery = read(ctx, source, segment, expected, unsafe { &mut *stream });
-    release(stream);
-    delivery
+    let next = prepare(ctx, source, segment, expected, unsafe { &mut *stream });
+    if !matches!(next, Next::Segment(_)) {
+        release(stream);
+    }
+    next
 }
 
-/// Reads what is next in the stream.
+/// Lays a segment ready, if it is what is next in its stream.
 #[inline(always)]
-fn read(
+fn prepare(
     ctx: &SkBuffContext,
     source: &Source,
     segment: &Segment,
     expected: u32,
     stream: &mut Stream,
-) -> Delivery {
+) -> Next {
     let payload = segment.payload;
     let head = || Skb(ctx).load(payload.start);
     let skip = match stream.order(segment.sequence, payload.length(), expected, head) {
-        Order::Old => return Delivery::Deliver,
+        Order::Old => return Next::End(Delivery::Deliver),
         Order::Next(skip) => skip,
-        Order::Out => return hold(ctx, Some(stream)),
-        Order::Unknown => {
-            count::add(Counter::SegmentsUnread, 1);
-            return answer::refuse_if(ctx, answer::denies_something());
-        }
+        Order::Out => return Next::End(hold(ctx, Some(stream))),
+        Order::Unknown => return Next::End(unread(ctx)),
     };
     let Some(claim) = Claim::take() else {
         count::add(Counter::NoScratch, 1);
-        return hold(ctx, Some(stream));
+        return Next::End(hold(ctx, Some(stream)));
     };
-    let delivery = match (scratch::of(claim.0), reader_of(claim.0)) {
-        (Some(scratch), Some(reader)) => {
-            answer::describe(ctx, source, scratch);
-            *reader = stream.reader(payload.start + skip, payload.end);
-            let kept = reader.keeps();
-            for _ in 0..opaque(PIECES_MAX.into()) {
-                if read_piece(ctx.skb.skb, claim.0) != 0 {
-                    break;
-                }
-            }
-            conclude(ctx, segment, stream, reader, kept)
-        }
-        _ => hold(ctx, Some(stream)),
+    let (Some(scratch), Some(reader)) = (scratch::of(claim.0), reader_of(claim.0)) else {
+        claim.release();
+        return Next::End(hold(ctx, Some(stream)));
     };
-    claim.release();
-    delivery
+    answer::describe(ctx, source, scratch);
+    let next = segment.sequence.wrapping_add(payload.length());
+    *reader = stream.reader(payload.start + skip, payload.end, next);
+    Next::Segment(claim.0)
 }
 
-/// What becomes of the segment.
+/// Reads the segment that lies ready at a place.
 #[inline(always)]
-fn conclude(
-    ctx: &SkBuffContext,
-    segment: &Segment,
-    stream: &mut Stream,
-    reader: &Reader,
-    kept: bool,
-) -> Delivery {
+pub(crate) fn read(skb: *mut __sk_buff, place: u32) {
+    for _ in 0..opaque(PIECES_MAX.into()) {
+        if read_piece(skb, place) != 0 {
+            break;
+        }
+    }
+}
+
+/// What becomes of the segment that was read, as [`Delivery::pack`] packs it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn conclude(skb: *mut __sk_buff, place: u32) -> u64 {
+    let ctx = &SkBuffContext::new(skb);
+    let Some(stream) = socket(skb).and_then(known_stream) else { return hold(ctx, None).pack() };
+    // SAFETY: a value of the map, claimed by `open`; the reference ends before it is released.
+    let delivery = match reader_of(place) {
+        Some(reader) => end(ctx, unsafe { &mut *stream }, reader),
+        None => hold(ctx, None),
+    };
+    release(stream);
+    delivery.pack()
+}
+
+#[inline(always)]
+fn end(ctx: &SkBuffContext, stream: &mut Stream, reader: &Reader) -> Delivery {
     match reader.end() {
         End::Done => {
-            stream.advance(segment.sequence.wrapping_add(segment.payload.length()), reader);
-            if kept && !reader.keeps() {
+            if stream.advance(reader) {
                 drop_partial(ctx.skb.skb);
             }
             Delivery::Deliver
@@ -210,9 +217,7 @@ impl Messages for Place<'_> {
         let header = &mut self.scratch.record.header;
         header.length = length;
         header.unparsed = 0;
-        let now = header.time;
-        let at_risk = answer::bind(self.place, length, now);
-        !(at_risk && answer::receiver_in_scope(self.skb.0))
+        !(answer::bind(self.place) && answer::receiver_in_scope(self.skb.0))
     }
 }
 
@@ -229,6 +234,13 @@ fn hold(ctx: &SkBuffContext, stream: Option<&mut Stream>) -> Delivery {
         stream.lose();
     }
     Delivery::Deliver
+}
+
+/// What cannot be read, now or later, is not delivered where a deny is enforced on the receiver.
+#[inline(always)]
+fn unread(ctx: &SkBuffContext) -> Delivery {
+    count::add(Counter::SegmentsUnread, 1);
+    answer::refuse_if(ctx, answer::denies_something())
 }
 
 /// The socket that receives. Not a request to connect, and not one that waits for its last segments.
@@ -264,6 +276,11 @@ fn numbers(socket: *mut bpf_sock) -> Option<(u32, u64)> {
 fn stream_of(socket: *mut bpf_sock, received: u64, expected: u32) -> Option<*mut Stream> {
     let mut new = Stream::new(received, expected);
     storage(map_of(&raw const STREAMS), socket, (&raw mut new).cast(), true).map(<*mut c_void>::cast)
+}
+
+#[inline(always)]
+fn known_stream(socket: *mut bpf_sock) -> Option<*mut Stream> {
+    storage(map_of(&raw const STREAMS), socket, ptr::null_mut(), false).map(<*mut c_void>::cast)
 }
 
 #[inline(always)]

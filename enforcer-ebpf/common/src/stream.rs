@@ -80,7 +80,8 @@ pub struct Reader {
     /// 1 = they have made room for those of another message.
     overwritten: u32,
     end: End,
-    reserved: u32,
+    /// Sequence number behind the segment.
+    next: u32,
 }
 
 /// Whoever has the segment, keeps beginnings of messages, and judges whole ones.
@@ -130,19 +131,21 @@ impl Stream {
         if start == self.next { Order::Next(start.wrapping_sub(sequence)) } else { Order::Out }
     }
 
-    /// Begins to read a segment whose unread bytes lie at `at` in its packet, up to `stop`.
+    /// Begins to read a segment whose unread bytes lie at `at` in its packet, up to `stop`; `next` is the sequence number
+    /// behind it.
     #[inline(always)]
-    pub fn reader(&self, at: u32, stop: u32) -> Reader {
+    pub fn reader(&self, at: u32, stop: u32, next: u32) -> Reader {
         let Self { claim: _, next: _, read, length, known: _ } = *self;
         let kept = read.saturating_sub(PREFIX);
-        Reader { at, stop, read, length, kept, overwritten: 0, end: End::Limit, reserved: 0 }
+        Reader { at, stop, read, length, kept, overwritten: 0, end: End::Limit, next }
     }
 
-    /// The segment that ends before the sequence number `next` was read and is delivered.
+    /// The segment was read and is delivered. Returns whether what was kept is of no more use.
     #[inline(always)]
-    pub fn advance(&mut self, next: u32, reader: &Reader) {
-        (self.next, self.read, self.length) = (next, reader.read, reader.length);
-        self.known = (reader.end as u32 == End::Done as u32).into();
+    pub fn advance(&mut self, reader: &Reader) -> bool {
+        let (kept, keeps) = (is_partial(self.read, self.length), is_partial(reader.read, reader.length));
+        (self.next, self.read, self.length) = (reader.next, reader.read, reader.length);
+        kept && !keeps
     }
 
     /// The segment is not delivered.
@@ -165,12 +168,6 @@ impl Reader {
     #[inline(always)]
     pub fn end(&self) -> End {
         self.end
-    }
-
-    /// Whether the beginning of a message has to be kept.
-    #[inline(always)]
-    pub fn keeps(&self) -> bool {
-        self.read > PREFIX && self.read - PREFIX < wanted(self.length)
     }
 
     /// Reads all of the segment.
@@ -270,6 +267,12 @@ const HEADER: u32 = 12;
 #[inline(always)]
 fn wanted(length: u32) -> u32 {
     if length < HEADER { 0 } else { smaller(length, MESSAGE_MAX as u32) }
+}
+
+/// Whether the beginning of a message is kept.
+#[inline(always)]
+fn is_partial(read: u32, length: u32) -> bool {
+    read > PREFIX && read - PREFIX < wanted(length)
 }
 
 /// Whether a length and the header of an answer (RFC 1035 section 4.1.1) stand here; other bytes practically never look like

@@ -84,11 +84,11 @@ impl Model {
             Order::Next(skip) => skip,
             Order::Out | Order::Unknown => return false,
         };
-        let mut reader = self.stream.reader(skip, length);
+        let mut reader = self.stream.reader(skip, length, sequence.wrapping_add(length));
         let Self { partial, judged, .. } = self;
         let mut connection = Connection { segment, partial, taken: Vec::new(), judged, refuses };
         if reader.read(&mut connection) == End::Done {
-            self.stream.advance(sequence.wrapping_add(length), &reader);
+            self.stream.advance(&reader);
             true
         } else {
             self.stream.stay(&reader);
