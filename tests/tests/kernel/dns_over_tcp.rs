@@ -347,3 +347,32 @@ fn a_truncated_answer_is_asked_for_again_over_tcp() {
         assert!(connect().first().is_some_and(Attempt::is_ok));
     });
 }
+
+#[test]
+fn dig_asks_several_questions_on_one_connection() {
+    Machine::one_backend(|backend| {
+        let lab = Lab::with(|dnsmasq| {
+            (1..=4_u8).fold(dnsmasq, |dnsmasq, number| {
+                dnsmasq.name(&format!("d{number}.evil.test"), address(number.into()))
+            })
+        })
+        .unwrap();
+        let dig = |names: &[&str]| {
+            let outcome =
+                lab.client().run("dig", &[&["+tcp", "+keepopen", "+short"], names].concat()).unwrap();
+            assert!(outcome.success(), "{outcome:?}");
+            outcome.stdout
+        };
+        let connect = |number| attempts_of(&lab, &address(number).to_string());
+        let daemon = lab.daemon(backend).policy("policy", &policy(DENY)).start().unwrap();
+        assert_eq!(connect(1), ["ok"], "nobody has asked yet");
+        let names = ["www.good.example", "d1.evil.test", "d2.evil.test", "d3.evil.test"];
+        assert_eq!(dig(&names).lines().count(), 4);
+        for number in 1..=3 {
+            assert_eq!(connect(number), ["EPERM"]);
+        }
+        assert_eq!(connect(4), ["ok"]);
+        drop(daemon);
+        assert_eq!(connect(1), ["ok"]);
+    });
+}
