@@ -7,10 +7,11 @@ use crate::{
     scratch::{self, Claim},
     settings::setting,
     skb::Skb,
-    trust, wake,
+    stream, trust, wake,
 };
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::__sk_buff,
     btf_maps::RingBuf,
     helpers::{
         bpf_ktime_get_boot_ns,
@@ -24,7 +25,7 @@ use enforcer_common::{
     control::{Control, Counter},
     dns::{AnswerHeader, AnswerRecord, Doubt, Scratch},
     image::Meta,
-    packet::{Network, Ports, Span, UDP},
+    packet::{Network, Ports, Segment, Span, UDP},
 };
 
 #[btf_map]
@@ -40,6 +41,45 @@ pub(crate) enum Delivery {
     Drop,
 }
 
+impl Delivery {
+    /// As a number: what passes from one program function to the next.
+    #[inline(always)]
+    pub(crate) fn pack(self) -> u64 {
+        match self {
+            Self::Deliver => 0,
+            Self::Drop => 1,
+        }
+    }
+
+    #[inline(always)]
+    fn unpack(packed: u64) -> Self {
+        if packed == 0 { Self::Deliver } else { Self::Drop }
+    }
+}
+
+impl Next {
+    #[inline(always)]
+    fn pack(self) -> u64 {
+        match self {
+            Self::End(delivery) => delivery.pack(),
+            Self::Datagram(place) => DATAGRAM | u64::from(place),
+            Self::Segment(place) => SEGMENT | u64::from(place),
+        }
+    }
+
+    #[inline(always)]
+    fn unpack(packed: u64) -> Self {
+        match packed & (DATAGRAM | SEGMENT) {
+            0 => Self::End(Delivery::unpack(packed)),
+            DATAGRAM => Self::Datagram(packed as u8 as u32),
+            _ => Self::Segment(packed as u8 as u32),
+        }
+    }
+}
+
+const DATAGRAM: u64 = 1 << 8;
+const SEGMENT: u64 = 1 << 9;
+
 /// A UDP datagram inside a packet.
 pub(crate) struct Datagram {
     pub(crate) source: Address,
@@ -49,25 +89,69 @@ pub(crate) struct Datagram {
     pub(crate) message: Span,
 }
 
-/// Judges one received packet.
+/// Who sent an answer to which port.
+pub(crate) struct Source {
+    pub(crate) server: Address,
+    pub(crate) client_port: u16,
+}
+
+/// What is to be done after the first look at a packet.
+pub(crate) enum Next {
+    /// It is judged.
+    End(Delivery),
+    /// A datagram's message is in the scratch of this place.
+    Datagram(u32),
+    /// A segment is to be read by the reader of this place.
+    Segment(u32),
+}
+
+/// Judges one received packet. Each step is a function of its own, so that their frames share the stack one after the other.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
-    let Some(datagram) = datagram(ctx, |ports| ports.source == DNS) else { return Delivery::Deliver };
-    count::add(Counter::Answers, 1);
-    let Some(claim) = Claim::take() else {
-        count::add(Counter::NoScratch, 1);
-        return refuse_if(ctx, denies_something());
+    let skb = ctx.skb.skb;
+    match Next::unpack(look(skb)) {
+        Next::End(delivery) => delivery,
+        Next::Datagram(place) => {
+            let at_risk = bind(place);
+            Claim(place).release();
+            refuse_if(ctx, at_risk)
+        }
+        Next::Segment(place) => {
+            stream::read(skb, place);
+            let delivery = Delivery::unpack(stream::conclude(skb, place));
+            Claim(place).release();
+            delivery
+        }
+    }
+}
+
+/// The first look, as [`Next::pack`] packs it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look(skb: *mut __sk_buff) -> u64 {
+    let ctx = &SkBuffContext::new(skb);
+    let packet = Skb(ctx);
+    let next = match headers(&packet, |ports| ports.source == DNS) {
+        Some((network, ports)) if network.protocol == UDP => {
+            datagram(&packet, &network, ports).map(|datagram| open(ctx, &datagram))
+        }
+        Some((network, ports)) => {
+            segment(&packet, &network, ports).map(|(source, segment)| stream::open(ctx, &source, &segment))
+        }
+        None => None,
     };
-    let at_risk = read(ctx, &datagram, claim.0);
-    claim.release();
-    refuse_if(ctx, at_risk)
+    next.unwrap_or(Next::End(Delivery::Deliver)).pack()
 }
 
 /// Looks at one packet that is about to be sent.
 #[inline(always)]
 pub(crate) fn observe(ctx: &SkBuffContext) -> Delivery {
     let wanted = |ports: &Ports| ports.source == DNS || ports.destination == DNS || queries::asks(ctx);
-    match datagram(ctx, wanted) {
+    let packet = Skb(ctx);
+    let datagram = headers(&packet, wanted)
+        .filter(|(network, _)| network.protocol == UDP)
+        .and_then(|(network, ports)| datagram(&packet, &network, ports));
+    match datagram {
         Some(datagram) => {
             if datagram.ports.source == DNS {
                 trust::vouch(ctx, &datagram);
@@ -78,28 +162,49 @@ pub(crate) fn observe(ctx: &SkBuffContext) -> Delivery {
     }
 }
 
-/// Binds an answer and hands it over; returns whether a denied address may have been left unbound.
+/// Copies a datagram's message into a scratch, if somebody has asked for it.
 #[inline(always)]
-fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
-    // SAFETY: plain helper call.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    let Some(length) = prepare(ctx, datagram, place, now) else {
-        count::add(Counter::AnswersUnparsed, 1);
-        return denies_something();
+fn open(ctx: &SkBuffContext, datagram: &Datagram) -> Next {
+    count::add(Counter::Answers, 1);
+    let Some(claim) = Claim::take() else {
+        count::add(Counter::NoScratch, 1);
+        return Next::End(refuse_if(ctx, denies_something()));
     };
-    let doubt = doubt(ctx, datagram, place);
-    if let Some(scratch) = scratch::of(place) {
-        scratch.record.header.trusted = doubt.is_none().into();
-        scratch.record.header.doubt = doubt.map_or(0, |doubt| doubt as u8);
-        if matches!(doubt, Some(Doubt::Unsolicited)) {
-            // Told now and then: whoever floods does not fill the ring.
-            if now.wrapping_sub(maps::control(Control::LastUnsolicited)) > UNSOLICITED_PERIOD {
-                maps::set_time(Control::LastUnsolicited, now);
-                hand_over(scratch, length, now);
-            }
-            return false;
-        }
+    let place = claim.0;
+    if prepare(ctx, datagram, place).is_none() {
+        claim.release();
+        count::add(Counter::AnswersUnparsed, 1);
+        return Next::End(refuse_if(ctx, denies_something()));
     }
+    let believed = believed(ctx, datagram, place);
+    if let Some(scratch) = scratch::of(place) {
+        believe(believed, scratch);
+    }
+    if matches!(believed, Err(Doubt::Unsolicited)) {
+        tell_unsolicited(place);
+        claim.release();
+        return Next::End(Delivery::Deliver);
+    }
+    Next::Datagram(place)
+}
+
+/// Hands an answer over that nobody asked for, now and then: whoever floods does not fill the ring.
+#[inline(always)]
+fn tell_unsolicited(place: u32) {
+    let Some(scratch) = scratch::of(place) else { return };
+    count_doubt(scratch.record.header.doubt);
+    let AnswerHeader { time, length, .. } = scratch.record.header;
+    if time.wrapping_sub(maps::control(Control::LastUnsolicited)) > UNSOLICITED_PERIOD {
+        maps::set_time(Control::LastUnsolicited, time);
+        hand_over(scratch, length, time);
+    }
+}
+
+/// Binds the answer in the scratch and hands it over; returns whether a denied address may have been left unbound.
+#[inline(always)]
+pub(crate) fn bind(place: u32) -> bool {
+    let Some(scratch) = scratch::of(place) else { return true };
+    let (length, now) = (scratch.record.header.length, scratch.record.header.time);
     let slots = maps::control(Control::Slots);
     let mut at_risk = 0;
     if setting!(no_binder) == 0 {
@@ -111,52 +216,73 @@ fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
         }
     }
     if let Some(scratch) = scratch::of(place) {
+        count_doubt(scratch.record.header.doubt);
         hand_over(scratch, length, now);
     }
     at_risk != 0
 }
 
-/// Copies the message and its circumstances into the scratch.
+/// Copies a datagram's message and its circumstances into the scratch.
 #[inline(always)]
-fn prepare(ctx: &SkBuffContext, datagram: &Datagram, place: u32, now: u64) -> Option<u32> {
-    let length = copy(ctx, datagram.message, place)?;
-    let header = &mut scratch::of(place)?.record.header;
-    header.time = now;
-    // SAFETY: the context is the packet that the helper wants.
-    header.cgroup = unsafe { bpf_skb_cgroup_id(ctx.as_ptr().cast()) };
-    header.server = datagram.source;
-    header.client_port = datagram.ports.destination;
-    header.trusted = 0;
-    header.unparsed = 0;
-    header.doubt = 0;
-    header.reserved = [0; 7];
-    Some(length)
+fn prepare(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> Option<()> {
+    copy(ctx, datagram.message, place)?;
+    let scratch = scratch::of(place)?;
+    describe(ctx, &Source { server: datagram.source, client_port: datagram.ports.destination }, scratch);
+    scratch.record.header.unparsed = 0;
+    Some(())
 }
 
-/// Why the answer is not believed, if it is not; counted. A subprogram: its frame is gone when the answer is parsed.
+/// Writes down the circumstances of what a packet brings, but for how far it is believed.
+#[inline(always)]
+pub(crate) fn describe(ctx: &SkBuffContext, source: &Source, scratch: &mut Scratch) {
+    let header = &mut scratch.record.header;
+    // SAFETY: plain helper call.
+    header.time = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: the context is the packet that the helper wants.
+    header.cgroup = unsafe { bpf_skb_cgroup_id(ctx.as_ptr().cast()) };
+    header.server = source.server;
+    header.client_port = source.client_port;
+    header.reserved = [0; 7];
+}
+
+/// Writes down how far what a packet brings is believed.
+#[inline(always)]
+pub(crate) fn believe(believed: Result<(), Doubt>, scratch: &mut Scratch) {
+    let header = &mut scratch.record.header;
+    header.trusted = believed.is_ok().into();
+    header.doubt = believed.err().map_or(0, |doubt| doubt as u8);
+}
+
+/// Why the answer is not believed, if it is not. A subprogram: its frame is gone when the answer is parsed.
 #[inline(never)]
-fn doubt(ctx: &SkBuffContext, answer: &Datagram, place: u32) -> Option<Doubt> {
-    let solicited = match queries::asked(ctx, place, &answer.source) {
-        Asked::Yes => Ok(()),
-        _ if setting!(trust_by_address) != 0 => Ok(()),
-        Asked::Perhaps => Err(Doubt::Forgotten),
-        Asked::No => Err(Doubt::Unsolicited),
+fn believed(ctx: &SkBuffContext, answer: &Datagram, place: u32) -> Result<(), Doubt> {
+    match queries::asked(ctx, place, &answer.source) {
+        Asked::Yes => {}
+        _ if setting!(trust_by_address) != 0 => {}
+        Asked::Perhaps => return Err(Doubt::Forgotten),
+        Asked::No => return Err(Doubt::Unsolicited),
+    }
+    trust::of(ctx, &answer.source)?;
+    trust::of_sender(ctx, place, answer)
+}
+
+/// Counts an answer that is not believed.
+#[inline(always)]
+fn count_doubt(doubt: u8) {
+    const SERVER: u8 = Doubt::Server as u8;
+    const NAMESPACE: u8 = Doubt::Namespace as u8;
+    const FORGOTTEN: u8 = Doubt::Forgotten as u8;
+    const UNSOLICITED: u8 = Doubt::Unsolicited as u8;
+    const PROCESS: u8 = Doubt::Process as u8;
+    let counter = match doubt {
+        SERVER => Counter::AnswersUntrusted,
+        NAMESPACE => Counter::AnswersForeign,
+        FORGOTTEN => Counter::AnswersUnmatched,
+        UNSOLICITED => Counter::AnswersUnsolicited,
+        PROCESS => Counter::AnswersImpersonated,
+        _ => return,
     };
-    let doubt = solicited
-        .and_then(|()| trust::of(ctx, &answer.source))
-        .and_then(|()| trust::of_sender(ctx, place, answer))
-        .err()?;
-    count::add(
-        match doubt {
-            Doubt::Server => Counter::AnswersUntrusted,
-            Doubt::Namespace => Counter::AnswersForeign,
-            Doubt::Forgotten => Counter::AnswersUnmatched,
-            Doubt::Unsolicited => Counter::AnswersUnsolicited,
-            Doubt::Process => Counter::AnswersImpersonated,
-        },
-        1,
-    );
-    Some(doubt)
+    count::add(counter, 1);
 }
 
 /// Copies a message into the scratch, and its length.
@@ -200,6 +326,7 @@ extern "C" fn bind_answer(place: u32, slot: u32, now: u64) -> u64 {
     (denied && (scratch.record.header.unparsed != 0 || unbound != 0)).into()
 }
 
+/// Does not deliver what may bring a denied address that is not bound, to a receiver in scope.
 #[inline(always)]
 pub(crate) fn refuse_if(ctx: &SkBuffContext, at_risk: bool) -> Delivery {
     if !at_risk || !in_scope(ctx) {
@@ -212,10 +339,24 @@ pub(crate) fn refuse_if(ctx: &SkBuffContext, at_risk: bool) -> Delivery {
 /// Whether the policy in force has an enforced deny rule at all.
 #[inline(always)]
 pub(crate) fn denies_something() -> bool {
+    in_force(|meta| meta.enforced_deny())
+}
+
+/// Whether the policy in force refuses any connection.
+#[inline(always)]
+pub(crate) fn enforces_something() -> bool {
+    in_force(|meta| {
+        meta.enforced_deny()
+            || (meta.default_deny() && meta.default_enforced())
+            || (meta.literal_deny() && meta.literal_enforced())
+    })
+}
+
+/// What the policy in force says; yes if it cannot be read.
+#[inline(always)]
+fn in_force(says: impl FnOnce(Meta<'_>) -> bool) -> bool {
     let version = maps::control(Control::Version);
-    version != 0
-        && PolicySlot::new((version & 1) as u32)
-            .is_none_or(|slot| Meta::of(&slot).is_none_or(|meta| meta.enforced_deny()))
+    version != 0 && PolicySlot::new((version & 1) as u32).is_none_or(|slot| Meta::of(&slot).is_none_or(says))
 }
 
 /// Whether the socket that sends or receives the packet is in the cgroup to which decisions are limited.
@@ -226,17 +367,24 @@ pub(crate) fn in_scope(ctx: &SkBuffContext) -> bool {
     scope == 0 || unsafe { bpf_skb_ancestor_cgroup_id(ctx.as_ptr().cast(), level as i32) } == scope
 }
 
-/// The datagram in a packet, if its ports are wanted.
+/// Headers of a packet of UDP or TCP, if its ports are wanted.
 #[inline(always)]
-fn datagram(ctx: &SkBuffContext, wanted: impl FnOnce(&Ports) -> bool) -> Option<Datagram> {
-    let packet = Skb(ctx);
-    let network = Network::of(&packet)?;
-    if network.protocol != UDP {
-        return None;
-    }
-    let ports = network.ports(&packet).filter(wanted)?;
-    let (source, destination) = (network.source(&packet)?, network.destination(&packet)?);
-    Some(Datagram { source, destination, ports, message: network.datagram(&packet)? })
+fn headers(packet: &Skb<'_>, wanted: impl FnOnce(&Ports) -> bool) -> Option<(Network, Ports)> {
+    let network = Network::of(packet)?;
+    let ports = network.ports(packet).filter(wanted)?;
+    Some((network, ports))
+}
+
+#[inline(always)]
+fn datagram(packet: &Skb<'_>, network: &Network, ports: Ports) -> Option<Datagram> {
+    let (source, destination) = (network.source(packet)?, network.destination(packet)?);
+    Some(Datagram { source, destination, ports, message: network.datagram(packet)? })
+}
+
+#[inline(always)]
+fn segment(packet: &Skb<'_>, network: &Network, ports: Ports) -> Option<(Source, Segment)> {
+    let source = Source { server: network.source(packet)?, client_port: ports.destination };
+    Some((source, network.segment(packet)?))
 }
 
 /// Copies the message into the scratch; a longer one than fits is cut, and then does not parse.
@@ -279,7 +427,7 @@ fn hand_over(scratch: &mut Scratch, length: u32, now: u64) {
 
 /// A length between 1 and 4,096, in a form that the verifier remembers.
 #[inline(always)]
-fn bounded(length: u32) -> u64 {
+pub(crate) fn bounded(length: u32) -> u64 {
     let mut value = u64::from(length).wrapping_sub(1);
     // SAFETY: arithmetic on one register.
     unsafe {

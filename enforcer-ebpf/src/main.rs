@@ -32,6 +32,7 @@ mod repeat;
 mod scratch;
 mod settings;
 mod skb;
+mod stream;
 mod task;
 mod trust;
 mod wake;

@@ -7,7 +7,8 @@ use crate::atomic;
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use enforcer_common::dns::Scratch;
 
-const PLACES: usize = 4;
+/// How many programs of one CPU may read an answer at once.
+pub(crate) const PLACES: usize = 4;
 
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, PLACES> = PerCpuArray::new();

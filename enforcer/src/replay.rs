@@ -272,6 +272,7 @@ fn header(Carried { flow, frame, message, whole, .. }: &Carried<'_>, trusted: bo
         client_port: flow.port,
         trusted: trusted.into(),
         unparsed: u8::from(!whole),
+        ..AnswerHeader::default()
     }
 }
 

@@ -71,10 +71,14 @@ pub enum Counter {
     QueriesUnrecorded,
     /// Queries not sent, because the server is no trusted resolver.
     QueriesRefused,
+    /// Segments of DNS over TCP that came out of order, or could not be read at that moment: TCP sends them again.
+    SegmentsHeld,
+    /// Segments of DNS over TCP in whose stream it is not known where messages begin.
+    SegmentsUnread,
 }
 
 /// Number of counters.
-pub const COUNTERS: usize = 21;
+pub const COUNTERS: usize = 23;
 
 impl Counter {
     /// Every counter, with the name under which it is reported.
@@ -100,6 +104,8 @@ impl Counter {
         (Self::QueriesForgotten, "queriesForgotten"),
         (Self::QueriesUnrecorded, "queriesUnrecorded"),
         (Self::QueriesRefused, "queriesRefused"),
+        (Self::SegmentsHeld, "segmentsHeld"),
+        (Self::SegmentsUnread, "segmentsUnread"),
     ];
 }
 

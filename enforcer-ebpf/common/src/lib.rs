@@ -19,6 +19,7 @@ pub mod image;
 pub mod name;
 pub mod packet;
 pub mod repeat;
+pub mod stream;
 pub mod vector;
 
 pub use address::Address;

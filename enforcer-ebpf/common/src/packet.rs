@@ -108,21 +108,20 @@ impl Network {
     /// Reads the header and its extensions. `None` for what is no IP packet, is cut off, or is a fragment.
     #[inline(always)]
     pub fn of(packet: &impl Bytes) -> Option<Self> {
-        let [first] = packet.load(0)?;
+        // Enough of either header, and no header is shorter.
+        let [first, _, a, b, c, d, e, f, _, protocol] = packet.load(0)?;
         match first >> 4 {
             4 => {
-                let [_, _, l0, l1, _, _, f0, f1, _, protocol] = packet.load(0)?;
                 let start = u32::from(first & 0x0f) * 4;
-                if start < 20 || u16::from_be_bytes([f0, f1]) & (MORE_V4 | OFFSET_V4) != 0 {
+                if start < HEADER_V4 || u16::from_be_bytes([e, f]) & (MORE_V4 | OFFSET_V4) != 0 {
                     return None;
                 }
-                let end = ending(packet, u32::from(u16::from_be_bytes([l0, l1])), 0)?;
+                let end = ending(packet, u16::from_be_bytes([a, b]).into(), 0)?;
                 Self { protocol, payload: Span { start, end }, v6: false }.upper(packet)
             }
             6 => {
-                let [l0, l1, protocol] = packet.load(4)?;
-                let end = ending(packet, u32::from(u16::from_be_bytes([l0, l1])), HEADER_V6)?;
-                Self { protocol, payload: Span { start: HEADER_V6, end }, v6: true }.upper(packet)
+                let end = ending(packet, u16::from_be_bytes([c, d]).into(), HEADER_V6)?;
+                Self { protocol: e, payload: Span { start: HEADER_V6, end }, v6: true }.upper(packet)
             }
             _ => None,
         }
@@ -227,6 +226,8 @@ impl Span {
     }
 }
 
+/// Bytes of the IPv4 header without options.
+const HEADER_V4: u32 = 20;
 /// Bytes of the IPv6 header.
 const HEADER_V6: u32 = 40;
 /// Bytes of the UDP header.

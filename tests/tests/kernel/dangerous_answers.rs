@@ -1,6 +1,7 @@
 //! Messages that are no answers, damaged, or meant to lead astray: counted, and the daemon goes on.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 
 use enforcer_tests::{Daemon, Lab, Machine, wait_for};
 
@@ -107,5 +108,61 @@ fn an_answer_of_a_denied_name_binds_whatever_stands_behind_it() {
         refused(lab.client(), "203.0.113.90", 443, "EPERM");
         connects(lab.client(), "203.0.113.92", 443);
         drop(daemon);
+    });
+}
+
+#[test]
+fn an_answer_behind_extension_headers_binds() {
+    Machine::one_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        let address = |last| Ipv4Addr::new(203, 0, 113, last);
+        // Destination options of eight bytes, all padding; hop-by-hop options of sixteen, one that is skipped (RFC 4727).
+        let headers: [(libc::c_int, &[u8]); 2] = [
+            (libc::IPV6_DSTOPTS, &[0, 0, 1, 4, 0, 0, 0, 0]),
+            (libc::IPV6_HOPOPTS, &[0, 1, 0x1e, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ];
+        let send = |last: u8, headers: &[(libc::c_int, &[u8])]| {
+            let resolver = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x53);
+            let server = UdpSocket::bind((resolver, 53)).unwrap();
+            for (option, header) in headers {
+                let length = libc::socklen_t::try_from(header.len()).unwrap();
+                // SAFETY: the pointer and the length are those of one slice, which the kernel copies.
+                let result = unsafe {
+                    libc::setsockopt(
+                        server.as_raw_fd(),
+                        libc::IPPROTO_IPV6,
+                        *option,
+                        header.as_ptr().cast(),
+                        length,
+                    )
+                };
+                assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+            }
+            let client = UdpSocket::bind((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77), 0)).unwrap();
+            client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+            let answer = answer("x.evil.example", address(last));
+            server.send_to(&answer, client.local_addr().unwrap()).unwrap();
+            client.recv(&mut [0; 2048]).unwrap();
+        };
+        let everything_connects = || {
+            for last in 90..=93 {
+                connects(lab.client(), &address(last).to_string(), 443);
+            }
+        };
+        everything_connects();
+        let daemon = start(&lab, backend);
+        lab.netns
+            .run(|| {
+                send(90, &headers[..1]);
+                send(91, &headers[1..]);
+                send(92, &headers);
+            })
+            .unwrap();
+        for last in 90..=92 {
+            refused(lab.client(), &address(last).to_string(), 443, "EPERM");
+        }
+        connects(lab.client(), &address(93).to_string(), 443);
+        drop(daemon);
+        everything_connects();
     });
 }

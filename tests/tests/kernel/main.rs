@@ -13,6 +13,7 @@ mod bad_input;
 mod corpus;
 mod dangerous_answers;
 mod defaults;
+mod dns_over_tcp;
 mod events;
 mod examples;
 mod exec;
