@@ -85,7 +85,7 @@ mod tests {
         let told = rejected.take(&counters(3), 1);
         let expected =
             Rejection { cause: Doubt::Unsolicited, server: server.into(), question: None, count: 3 };
-        assert_eq!(told, [expected.clone()]);
+        assert_eq!(told, std::slice::from_ref(&expected));
         rejected.note(Doubt::Unsolicited, server, None);
         rejected.note(Doubt::Server, server, None);
         let told = rejected.take(&counters(50), PERIOD);
