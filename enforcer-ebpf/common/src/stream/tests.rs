@@ -51,6 +51,11 @@ impl Messages for Connection<'_> {
         self.judged.push(self.taken.clone());
         true
     }
+
+    fn number(&self, at: u32) -> u16 {
+        let byte = |at: u32| self.taken.get(at as usize).copied().unwrap_or(0);
+        u16::from_be_bytes([byte(at), byte(at + 1)])
+    }
 }
 
 /// A connection with the socket at its end.
@@ -232,6 +237,25 @@ fn a_stream_not_seen_from_its_start_is_known_from_an_answer_on() {
     assert_eq!(order(40, 54, &answer), Order::Old);
     assert_eq!(order(50, 50, &answer), Order::Next(0));
     assert_eq!(order(64, 50, &[1]), Order::Out);
+}
+
+#[test]
+fn messages_without_a_question_are_those_of_a_zone_transfer() {
+    let message = |questions: u8, question: &[u8]| {
+        let message = [&[1, 2, 0x84, 0, 0, questions, 0, 1, 0, 0, 0, 0], question].concat();
+        [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat()
+    };
+    let judged = |kind: u8| {
+        let question = [&b"\x04zone\x07example\0\0"[..], &[kind, 0, 1]].concat();
+        let stream = [message(1, &question), message(0, b"records"), message(0, b"more")].concat();
+        let mut model = Model::new(0);
+        assert!(model.arrives(0, &stream[..40], false));
+        model.takes(0, &stream[..40]);
+        assert!(model.arrives(40, &stream[40..], false));
+        model.judged.len()
+    };
+    assert_eq!((judged(252), judged(251)), (1, 1));
+    assert_eq!((judged(1), judged(255)), (3, 3));
 }
 
 #[test]
