@@ -66,14 +66,23 @@ struct Model {
     judged: Vec<Vec<u8>>,
     /// What the socket has taken.
     socket: Vec<u8>,
-    /// Sequence number of its first byte.
+    /// What came early.
+    waiting: Vec<(u32, Vec<u8>)>,
+    /// Sequence number of the first byte.
     start: u32,
 }
 
 impl Model {
     fn new(start: u32) -> Self {
         let stream = Stream::new(0, start);
-        Self { stream, partial: Vec::new(), judged: Vec::new(), socket: Vec::new(), start }
+        Self {
+            stream,
+            partial: Vec::new(),
+            judged: Vec::new(),
+            socket: Vec::new(),
+            waiting: Vec::new(),
+            start,
+        }
     }
 
     fn expected(&self) -> u32 {
@@ -101,11 +110,16 @@ impl Model {
         }
     }
 
-    /// What TCP makes of a segment that is delivered.
+    /// What TCP makes of a segment that is delivered: one that comes early waits until it fits.
     fn takes(&mut self, sequence: u32, segment: &[u8]) {
-        let known = self.expected().wrapping_sub(sequence);
-        if let Some(more) = segment.get(known as usize..) {
-            self.socket.extend(more);
+        self.waiting.push((sequence, segment.to_vec()));
+        let fits = |expected: u32, (sequence, segment): &(u32, Vec<u8>)| {
+            (expected.wrapping_sub(*sequence) as usize) < segment.len()
+        };
+        while let Some(at) = self.waiting.iter().position(|waiting| fits(self.expected(), waiting)) {
+            let (sequence, segment) = self.waiting.swap_remove(at);
+            let known = self.expected().wrapping_sub(sequence);
+            self.socket.extend(&segment[known as usize..]);
         }
     }
 }
@@ -237,6 +251,21 @@ fn a_stream_not_seen_from_its_start_is_known_from_an_answer_on() {
     assert_eq!(order(40, 54, &answer), Order::Old);
     assert_eq!(order(50, 50, &answer), Order::Next(0));
     assert_eq!(order(64, 50, &[1]), Order::Out);
+}
+
+#[test]
+fn what_was_kept_is_not_taken_for_that_of_another_message() {
+    let stream = stream_of(&[20]);
+    let mut model = Model::new(0);
+    assert!(model.arrives(0, &stream[..12], false));
+    model.takes(0, &stream[..12]);
+    // The rest, nothing many times, and the beginning of a long message, which is kept in two pieces.
+    let nothing = vec![0; (PIECES_MAX as usize - 2) * 2];
+    let long = [&4000_u16.to_be_bytes()[..], &[9; 3000]].concat();
+    assert!(!model.arrives(12, &[&stream[12..], &nothing, &long].concat(), false));
+    model.judged.clear();
+    assert!(!model.arrives(12, &stream[12..], false));
+    assert_eq!(model.judged, Vec::<Vec<u8>>::new());
 }
 
 #[test]
