@@ -222,6 +222,13 @@ impl Messages for Place<'_> {
         header.unparsed = 0;
         !(answer::bind(self.place) && answer::in_scope(self.skb.0))
     }
+
+    #[inline(always)]
+    fn number(&self, at: u32) -> u16 {
+        let message = &self.scratch.record.message;
+        let byte = |at: u32| message.get(masked::<4095>(at.into())).copied().unwrap_or(0);
+        u16::from_be_bytes([byte(at), byte(at + 1)])
+    }
 }
 
 /// Does not deliver what cannot be read in this order or at this moment, where anything is enforced on the receiver: TCP

@@ -7,7 +7,11 @@
 //! INVARIANT (in order): a [`Stream`] moves past bytes only when their segment is delivered. What is sent again is read
 //! again, since it may say something else this time; only what the socket has taken already is skipped.
 
-use crate::{dns::MESSAGE_MAX, packet::Bytes};
+use crate::{
+    dns::MESSAGE_MAX,
+    packet::Bytes,
+    repeat::{Repeat, Step},
+};
 use core::ops::ControlFlow;
 
 /// Bytes of a message that are moved at once at most.
@@ -29,6 +33,9 @@ pub struct Stream {
     length: u32,
     /// 1 = it is known where messages begin.
     known: u32,
+    /// 1 = a zone transfer was answered; messages without a question belong to it.
+    transfer: u32,
+    reserved: u32,
 }
 
 /// Where a segment stands.
@@ -82,6 +89,9 @@ pub struct Reader {
     end: End,
     /// Sequence number behind the segment.
     next: u32,
+    transfer: u32,
+    /// Where the next label of the question is.
+    label: u32,
 }
 
 /// Whoever has the segment, keeps beginnings of messages, and judges whole ones.
@@ -95,6 +105,8 @@ pub trait Messages: Bytes {
     fn assemble(&mut self, length: u32) -> bool;
     /// Judges the message taken last, of which this many bytes are there. `false` if it is not to be delivered.
     fn judge(&mut self, length: u32) -> bool;
+    /// Two bytes of the message taken last, a number in network order.
+    fn number(&self, at: u32) -> u16;
 }
 
 impl Stream {
@@ -135,9 +147,9 @@ impl Stream {
     /// behind it.
     #[inline(always)]
     pub fn reader(&self, at: u32, stop: u32, next: u32) -> Reader {
-        let Self { claim: _, next: _, read, length, known: _ } = *self;
+        let Self { claim: _, next: _, read, length, known: _, transfer, reserved: _ } = *self;
         let kept = read.saturating_sub(PREFIX);
-        Reader { at, stop, read, length, kept, overwritten: 0, end: End::Limit, next }
+        Reader { at, stop, read, length, kept, overwritten: 0, end: End::Limit, next, transfer, label: 0 }
     }
 
     /// The segment was read and is delivered. Returns whether what was kept is of no more use.
@@ -145,6 +157,7 @@ impl Stream {
     pub fn advance(&mut self, reader: &Reader) -> bool {
         let (kept, keeps) = (is_partial(self.read, self.length), is_partial(reader.read, reader.length));
         (self.next, self.read, self.length) = (reader.next, reader.read, reader.length);
+        self.transfer = reader.transfer;
         kept && !keeps
     }
 
@@ -203,7 +216,7 @@ impl Reader {
             if !self.collect(messages, had, piece, wanted) {
                 return self.finish(End::Unreadable);
             }
-            if had + piece == wanted && !messages.judge(wanted) {
+            if had + piece == wanted && !self.judge(messages, wanted) {
                 return self.finish(End::Refused);
             }
             piece
@@ -217,6 +230,25 @@ impl Reader {
             (self.read, self.length) = (0, 0);
         }
         ControlFlow::Continue(())
+    }
+
+    /// Has the whole message judged. The first message of a zone transfer has the question, the others need not (RFC 5936
+    /// section 2.2): no lookup ends with one of those, and nothing is bound by them.
+    #[inline(always)]
+    fn judge<M: Messages>(&mut self, messages: &mut M, length: u32) -> bool {
+        let questions = messages.number(QUESTIONS);
+        if questions == 0 && self.transfer != 0 {
+            return true;
+        }
+        if !messages.judge(length) {
+            return false;
+        }
+        self.label = HEADER;
+        M::Loop::repeat(LABELS_MAX, &mut Labels { reader: &mut *self, messages });
+        if questions == 1 && matches!(messages.number(self.label + 1), IXFR | AXFR) {
+            self.transfer = 1;
+        }
+        true
     }
 
     /// Reads the length, or the one byte of it that is there.
@@ -262,6 +294,33 @@ pub const HEAD: usize = 14;
 const PREFIX: u32 = 2;
 /// Bytes of a message's header: less is no message.
 const HEADER: u32 = 12;
+
+/// Where a message has its number of questions.
+const QUESTIONS: u32 = 4;
+/// Most labels of a name, with the one that ends it.
+const LABELS_MAX: u32 = 128;
+/// Types of a question that asks for a zone (RFC 1995, RFC 5936).
+const IXFR: u16 = 251;
+const AXFR: u16 = 252;
+
+/// On the way to the end of the question's name; the state is the reader's.
+struct Labels<'a, M> {
+    reader: &'a mut Reader,
+    messages: &'a M,
+}
+
+impl<M: Messages> Step for Labels<'_, M> {
+    /// Skips one label; a pointer ends the walk too, and no question has one.
+    #[inline(always)]
+    fn step(&mut self, _: u32) -> ControlFlow<()> {
+        let length = u32::from(self.messages.number(self.reader.label) >> 8);
+        if length == 0 || length > 63 {
+            return ControlFlow::Break(());
+        }
+        self.reader.label += length + 1;
+        ControlFlow::Continue(())
+    }
+}
 
 /// How many bytes of a message are read.
 #[inline(always)]

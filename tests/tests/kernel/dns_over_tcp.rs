@@ -203,6 +203,25 @@ fn a_denied_answer_that_cannot_be_read_is_not_delivered() {
 }
 
 #[test]
+fn the_messages_of_a_zone_transfer_need_no_question() {
+    Machine::one_backend(|backend| {
+        let good = Ipv4Addr::new(198, 51, 100, 7);
+        // Behind the type of the question, which is the last but one number of the first message.
+        let of_type = |kind: u8| {
+            let mut first = [header(1), question("good.example"), record(6, &[0; 22])].concat();
+            let at = header(1).len() + question("good.example").len() - 3;
+            first[at] = kind;
+            let mut more =
+                [header(1), b"\x03www\xc0\x0c\0\x01\0\x01\0\0\x02\x58\0\x04\x01\x02\x03\x04".to_vec()]
+                    .concat();
+            more[5] = 0;
+            Visit::cut(&[first, more.clone(), more], &[30, 90], good)
+        };
+        visits_end(backend, DENY, &[(of_type(252), "ok"), (of_type(1), "timeout")], |_| {});
+    });
+}
+
+#[test]
 fn a_connection_older_than_the_daemon_is_read_from_an_answer_on() {
     Machine::one_backend(|backend| {
         let lab = Lab::new().unwrap();

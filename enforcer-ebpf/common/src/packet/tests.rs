@@ -39,10 +39,14 @@ fn theirs(packet: &[u8]) -> Option<Read> {
     let (ports, tcp, payload) = match sliced.transport? {
         TransportSlice::Udp(udp) => ((udp.source_port(), udp.destination_port()), None, udp.payload()),
         TransportSlice::Tcp(tcp) => {
-            let flags = u8::from(tcp.fin()) * flag::FIN
-                | u8::from(tcp.syn()) * flag::SYN
-                | u8::from(tcp.rst()) * flag::RST
-                | u8::from(tcp.ack()) * flag::ACK;
+            let flags = [
+                (tcp.fin(), flag::FIN),
+                (tcp.syn(), flag::SYN),
+                (tcp.rst(), flag::RST),
+                (tcp.ack(), flag::ACK),
+            ]
+            .into_iter()
+            .fold(0, |flags, (set, flag)| if set { flags | flag } else { flags });
             ((tcp.source_port(), tcp.destination_port()), Some((tcp.sequence_number(), flags)), tcp.payload())
         }
         _ => return None,
@@ -172,7 +176,7 @@ fn a_fragment_is_not_read_unless_it_is_the_whole_packet() {
 fn as_many_extension_headers_as_the_packet_holds() {
     let udp = [0, 53, 1, 1, 0, 8, 0, 0];
     let mut rest = [DESTINATION, 0, 1, 4, 0, 0, 0, 0].repeat(500);
-    *rest.get_mut(499 * 8).unwrap() = UDP;
+    rest[499 * 8] = UDP;
     rest.extend(udp);
     let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
     let packet = [&[0x60, 0, 0, 0, length[0], length[1], DESTINATION, 64][..], &[1; 32], &rest].concat();

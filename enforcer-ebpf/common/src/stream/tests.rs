@@ -51,6 +51,11 @@ impl Messages for Connection<'_> {
         self.judged.push(self.taken.clone());
         true
     }
+
+    fn number(&self, at: u32) -> u16 {
+        let byte = |at: u32| self.taken.get(at as usize).copied().unwrap_or(0);
+        u16::from_be_bytes([byte(at), byte(at + 1)])
+    }
 }
 
 /// A connection with the socket at its end.
@@ -61,14 +66,23 @@ struct Model {
     judged: Vec<Vec<u8>>,
     /// What the socket has taken.
     socket: Vec<u8>,
-    /// Sequence number of its first byte.
+    /// What came early.
+    waiting: Vec<(u32, Vec<u8>)>,
+    /// Sequence number of the first byte.
     start: u32,
 }
 
 impl Model {
     fn new(start: u32) -> Self {
         let stream = Stream::new(0, start);
-        Self { stream, partial: Vec::new(), judged: Vec::new(), socket: Vec::new(), start }
+        Self {
+            stream,
+            partial: Vec::new(),
+            judged: Vec::new(),
+            socket: Vec::new(),
+            waiting: Vec::new(),
+            start,
+        }
     }
 
     fn expected(&self) -> u32 {
@@ -96,11 +110,16 @@ impl Model {
         }
     }
 
-    /// What TCP makes of a segment that is delivered.
+    /// What TCP makes of a segment that is delivered: one that comes early waits until it fits.
     fn takes(&mut self, sequence: u32, segment: &[u8]) {
-        let known = self.expected().wrapping_sub(sequence);
-        if let Some(more) = segment.get(known as usize..) {
-            self.socket.extend(more);
+        self.waiting.push((sequence, segment.to_vec()));
+        let fits = |expected: u32, (sequence, segment): &(u32, Vec<u8>)| {
+            (expected.wrapping_sub(*sequence) as usize) < segment.len()
+        };
+        while let Some(at) = self.waiting.iter().position(|waiting| fits(self.expected(), waiting)) {
+            let (sequence, segment) = self.waiting.swap_remove(at);
+            let known = self.expected().wrapping_sub(sequence);
+            self.socket.extend(&segment[known as usize..]);
         }
     }
 }
@@ -232,6 +251,40 @@ fn a_stream_not_seen_from_its_start_is_known_from_an_answer_on() {
     assert_eq!(order(40, 54, &answer), Order::Old);
     assert_eq!(order(50, 50, &answer), Order::Next(0));
     assert_eq!(order(64, 50, &[1]), Order::Out);
+}
+
+#[test]
+fn what_was_kept_is_not_taken_for_that_of_another_message() {
+    let stream = stream_of(&[20]);
+    let mut model = Model::new(0);
+    assert!(model.arrives(0, &stream[..12], false));
+    model.takes(0, &stream[..12]);
+    // The rest, nothing many times, and the beginning of a long message, which is kept in two pieces.
+    let nothing = vec![0; (PIECES_MAX as usize - 2) * 2];
+    let long = [&4000_u16.to_be_bytes()[..], &[9; 3000]].concat();
+    assert!(!model.arrives(12, &[&stream[12..], &nothing, &long].concat(), false));
+    model.judged.clear();
+    assert!(!model.arrives(12, &stream[12..], false));
+    assert_eq!(model.judged, Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn messages_without_a_question_are_those_of_a_zone_transfer() {
+    let message = |questions: u8, question: &[u8]| {
+        let message = [&[1, 2, 0x84, 0, 0, questions, 0, 1, 0, 0, 0, 0], question].concat();
+        [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat()
+    };
+    let judged = |kind: u8| {
+        let question = [&b"\x04zone\x07example\0\0"[..], &[kind, 0, 1]].concat();
+        let stream = [message(1, &question), message(0, b"records"), message(0, b"more")].concat();
+        let mut model = Model::new(0);
+        assert!(model.arrives(0, &stream[..40], false));
+        model.takes(0, &stream[..40]);
+        assert!(model.arrives(40, &stream[40..], false));
+        model.judged.len()
+    };
+    assert_eq!((judged(252), judged(251)), (1, 1));
+    assert_eq!((judged(1), judged(255)), (3, 3));
 }
 
 #[test]
