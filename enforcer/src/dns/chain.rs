@@ -95,11 +95,15 @@ fn reach(
             let longest = addresses.entry(address).or_insert(ttl);
             *longest = ttl.max(*longest);
         };
+        let mut aliased = false;
         for Record { owner: _, ttl: own, data } in by_owner.get(&name).into_iter().flatten() {
             let ttl = ttl.min(*own);
             match data {
                 Data::Address(address) => found(*address, ttl),
-                Data::Alias(target) => open.push((ttl, target.clone())),
+                Data::Alias(target) => {
+                    aliased = true;
+                    open.push((ttl, target.clone()));
+                }
                 Data::Service { target, hints } => {
                     hints.iter().for_each(|hint| found(*hint, ttl));
                     open.extend(target.iter().map(|target| (ttl, target.clone())));
@@ -108,7 +112,9 @@ fn reach(
             }
         }
         for (from, to, own) in subtrees {
-            if moved < MOVED_MAX
+            // Beside the CNAME that comes with it, a DNAME says nothing.
+            if !aliased
+                && moved < MOVED_MAX
                 && let Some(target) = name.moved(from, to)
             {
                 moved += 1;

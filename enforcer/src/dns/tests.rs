@@ -155,6 +155,22 @@ fn a_dname_moves_the_question() {
     assert!(answer.chain.len() <= 33 && !answer.complete);
 }
 
+/// Resolvers' callers follow the CNAME, and the binder knows nothing else.
+#[test]
+fn a_dname_says_nothing_beside_the_cname_that_comes_with_it() {
+    let records = [
+        dname("old.test.", 70, "new.test."),
+        cname("www.old.test.", 60, "www.new.test."),
+        a("www.new.test.", 90, "203.0.113.7"),
+    ];
+    let answer = read("www.old.test.", records);
+    assert_eq!(answer.chain, ["www.old.test", "www.new.test"].map(name));
+    assert_eq!(answer.addresses, [(address("203.0.113.7"), 60)]);
+    assert!(!answer.beyond_binder);
+    let alone = read("a.old.test.", [dname("old.test.", 7, "new.test."), a("a.new.test.", 9, "203.0.113.7")]);
+    assert!(alone.beyond_binder);
+}
+
 #[test]
 fn hints_of_service_records_are_addresses() {
     let hints = vec![

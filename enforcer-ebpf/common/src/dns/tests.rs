@@ -1133,7 +1133,7 @@ fn naive(
         };
         match reached.get(&labels(&record.name)) {
             Some(ttl) => {
-                addresses.extend(named.into_iter().map(|address| (address, seconds(record.ttl).min(*ttl))))
+                addresses.extend(named.into_iter().map(|address| (address, seconds(record.ttl).min(*ttl))));
             }
             None => {
                 outcome.unrelated += 1;

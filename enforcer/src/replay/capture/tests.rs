@@ -17,23 +17,28 @@ fn packet(seconds: u32, fraction: u32, length: u32, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Times, lengths and bytes of the frames in a file, and how reading it ended.
-fn frames(file: &[u8]) -> (Vec<(u64, u32, Vec<u8>)>, Result<(), CaptureError>) {
+struct Capture {
+    frames: Vec<(u64, u32, Vec<u8>)>,
+    end: Result<(), CaptureError>,
+}
+
+fn capture(file: &[u8]) -> Capture {
     let mut path = tempfile::NamedTempFile::new().unwrap();
     path.write_all(file).unwrap();
     let mut frames = Vec::new();
-    let read = read(path.path(), |frame| {
+    let end = read(path.path(), |frame| {
         assert_eq!((frame.number, frame.link), (frames.len() as u64 + 1, 101));
         frames.push((frame.time, frame.length, frame.bytes.to_vec()));
     });
-    (frames, read)
+    Capture { frames, end }
 }
 
 #[test]
 fn both_resolutions_of_pcap_are_read() {
     for (magic, expected) in [(0xa1b2_c3d4, 7_000_005_000), (0xa1b2_3c4d, 7_000_000_005)] {
         let file = [pcap(magic), packet(7, 5, 60, &[1, 2, 3]), packet(7, 5, 0, &[])].concat();
-        let (frames, read) = frames(&file);
-        read.unwrap();
+        let Capture { frames, end } = capture(&file);
+        end.unwrap();
         assert_eq!(frames, [(expected, 60, vec![1, 2, 3]), (expected, 0, vec![])]);
     }
 }
@@ -42,10 +47,10 @@ fn both_resolutions_of_pcap_are_read() {
 fn a_capture_that_ends_early_is_read_so_far() {
     let file = [pcap(0xa1b2_c3d4), packet(7, 5, 3, &[1, 2, 3]), packet(8, 5, 3, &[4, 5, 6])].concat();
     for length in 0..file.len() {
-        let (frames, read) = frames(&file[..length]);
+        let Capture { frames, end } = capture(&file[..length]);
         let whole = length.saturating_sub(24) / 19;
         assert_eq!(frames.len(), whole, "{length}");
-        match read {
+        match end {
             Ok(()) => assert!(length == 24 || length == 24 + 19, "{length}"),
             Err(CaptureError::Damaged { after, .. }) => assert_eq!(after, whole as u64, "{length}"),
             Err(CaptureError::Format(_)) => assert!(length < 24, "{length}"),
