@@ -36,6 +36,19 @@ pub fn kernel_path(event: &ConnectEvent) -> Option<String> {
     Some(path)
 }
 
+/// When a process started, in nanoseconds of `CLOCK_BOOTTIME`; `None` if it has ended.
+pub fn started(pid: u32) -> Option<u64> {
+    start_of(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Field 22 of `/proc/PID/stat`, in ticks of a hundredth of a second, `USER_HZ` (proc_pid_stat(5)). The name of the thread
+/// stands in front of it in brackets, and may have brackets itself.
+fn start_of(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: u64 = fields.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    ticks.checked_mul(10_000_000)
+}
+
 fn executable_of(kernel_path: Option<&str>, proc_path: impl FnOnce() -> Option<String>) -> Option<String> {
     let Some(seen) = kernel_path else { return proc_path() };
     let Some(end) = seen.strip_prefix(CUT) else { return Some(seen.into()) };

@@ -17,6 +17,7 @@ mod examples;
 mod exec;
 mod explain;
 mod first_connect;
+mod known;
 mod names;
 mod reload;
 mod rules;
