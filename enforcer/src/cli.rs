@@ -101,6 +101,9 @@ struct Policies {
     /// Do not bind addresses in the kernel: for the test that shows the race it closes.
     #[arg(long, hide = true)]
     no_binder: bool,
+    /// Another socket of systemd-resolved's monitor, for tests.
+    #[arg(long, hide = true, value_name = "PATH", default_value = resolved::SOCKET)]
+    resolved: PathBuf,
     /// Another hosts file, for tests in network namespaces.
     #[arg(long, hide = true, value_name = "PATH", default_value = crate::hosts::PATH)]
     hosts: PathBuf,
@@ -246,7 +249,7 @@ async fn start_daemon(run: Run) -> Result<ExitCode, Failure> {
     for line in session.greeting() {
         eprintln!("enforcer: {line}");
     }
-    if let Some(line) = resolved_cache(flush_caches).await {
+    if let Some(line) = resolved_cache(session.resolved_path(), flush_caches).await {
         eprintln!("enforcer: {line}");
     }
     if let Some(time) = confirm {
@@ -264,8 +267,7 @@ async fn start_daemon(run: Run) -> Result<ExitCode, Failure> {
 
 /// Deals with what systemd-resolved knows from before the start; what is to be said about it. The programs are attached:
 /// every answer that follows is seen.
-async fn resolved_cache(flush: bool) -> Option<String> {
-    let socket = std::path::Path::new(resolved::SOCKET);
+async fn resolved_cache(socket: &std::path::Path, flush: bool) -> Option<String> {
     if !flush {
         let risk = "systemd-resolved may know names from before the start: a process that got an address from it then is judged by \
                     the address alone; `--flush-caches` has it forget them";
@@ -318,13 +320,13 @@ async fn detach(instance: String) -> Result<ExitCode, Failure> {
 }
 
 fn options(policies: Policies) -> (Options, Vec<SinkSpec>) {
-    let Policies { policies, mode, backend, cgroup, events, no_binder, hosts } = policies;
+    let Policies { policies, mode, backend, cgroup, events, no_binder, resolved, hosts } = policies;
     let backend = match backend {
         BackendName::Auto => None,
         BackendName::Lsm => Some(Backend::Lsm),
         BackendName::Cgroup => Some(Backend::Cgroup),
     };
-    (Options { policies, mode: mode.map(Into::into), backend, scope: cgroup, no_binder, hosts }, events)
+    (Options { policies, mode: mode.map(Into::into), backend, scope: cgroup, no_binder, resolved, hosts }, events)
 }
 
 /// The policy, with its warnings on standard error.

@@ -78,7 +78,7 @@ pub async fn run(
     machine.report_since(session.began());
     let mut hosts = watch::watch(&[session.hosts_path().to_path_buf()])?;
     hosts.report_since(session.began());
-    let mut resolved = resolved::Listener::start(resolved::SOCKET.into());
+    let mut resolved = resolved::Listener::start(session.resolved_path().to_path_buf());
     let mut hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -41,6 +41,8 @@ pub struct Options {
     pub scope: Option<PathBuf>,
     /// Do not bind in the kernel.
     pub no_binder: bool,
+    /// The socket of systemd-resolved's monitor.
+    pub resolved: PathBuf,
     /// The hosts file.
     pub hosts: PathBuf,
 }
@@ -98,6 +100,8 @@ pub struct Session {
     trouble: Option<String>,
     /// The counters at the last check.
     counted: BTreeMap<Counter, u64>,
+    /// Names that had found no room by the last check.
+    refused: u64,
     /// Why `lsm` was not taken, where it was tried.
     lsm_refused: Option<String>,
 }
@@ -127,6 +131,7 @@ impl Session {
             events_lost: 0,
             trouble: None,
             counted: BTreeMap::new(),
+            refused: 0,
             lsm_refused,
         };
         session.check();
@@ -206,6 +211,11 @@ impl Session {
         }
     }
 
+    /// The socket of systemd-resolved's monitor.
+    pub fn resolved_path(&self) -> &Path {
+        &self.options.resolved
+    }
+
     /// The hosts file.
     pub fn hosts_path(&self) -> &Path {
         &self.options.hosts
@@ -255,6 +265,9 @@ impl Session {
     fn losses(&mut self) -> Vec<String> {
         let now = self.engine.counters().unwrap_or_default();
         let before = std::mem::replace(&mut self.counted, now);
+        let (_, usage) = self.engine.counts();
+        let refused = usage.refused.total();
+        let refused_before = std::mem::replace(&mut self.refused, refused);
         let count = |counters: &BTreeMap<Counter, u64>, counter| counters.get(&counter).copied().unwrap_or(0);
         [
             (Counter::BindingsFull, "addresses found no room in the kernel's map since the last look"),
@@ -262,6 +275,7 @@ impl Session {
         ]
         .into_iter()
         .map(|(counter, what)| (count(&self.counted, counter).saturating_sub(count(&before, counter)), what))
+        .chain([(refused.saturating_sub(refused_before), "names found no room since the last look")])
         .filter(|(new, _)| *new > 0)
         .map(|(new, what)| format!("{new} {what}"))
         .collect()

@@ -1,4 +1,7 @@
 use super::*;
+
+mod room;
+
 use policy_schema::{NoLists, Policy, PolicySet, Source};
 
 const SECOND: u64 = 1_000_000_000;

@@ -20,6 +20,7 @@ mod first_connect;
 mod known;
 mod names;
 mod reload;
+mod resolved;
 mod rules;
 mod scenario;
 mod status;
