@@ -326,7 +326,10 @@ fn options(policies: Policies) -> (Options, Vec<SinkSpec>) {
         BackendName::Lsm => Some(Backend::Lsm),
         BackendName::Cgroup => Some(Backend::Cgroup),
     };
-    (Options { policies, mode: mode.map(Into::into), backend, scope: cgroup, no_binder, resolved, hosts }, events)
+    (
+        Options { policies, mode: mode.map(Into::into), backend, scope: cgroup, no_binder, resolved, hosts },
+        events,
+    )
 }
 
 /// The policy, with its warnings on standard error.

@@ -1,6 +1,6 @@
 //! Who opened a connection.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use enforcer_common::event::ConnectEvent;
 
@@ -34,6 +34,12 @@ pub fn kernel_path(event: &ConnectEvent) -> Option<String> {
         path.push_str(&String::from_utf8_lossy(component));
     }
     Some(path)
+}
+
+/// The processes that run.
+pub fn running() -> BTreeSet<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// When a process started, in nanoseconds of `CLOCK_BOOTTIME`; `None` if it has ended.

@@ -38,6 +38,8 @@ const ENCRYPTED_FOR: u64 = 3_600_000_000_000;
 pub(super) struct Causes {
     /// When the daemon started.
     started: u64,
+    /// The processes that ran then.
+    running: BTreeSet<u32>,
     /// Loopback addresses in the hosts file: no policy is about them.
     pub loopback: BTreeSet<Address>,
     /// Answers have been lost since the start.
@@ -50,7 +52,12 @@ pub(super) struct Causes {
 impl Causes {
     /// Nothing seen yet, at the start of the daemon.
     pub fn since(started: u64, loopback: &BTreeSet<Address>) -> Self {
-        Self { started, loopback: loopback.clone(), ..Self::default() }
+        Self { started, running: process::running(), loopback: loopback.clone(), ..Self::default() }
+    }
+
+    /// Whether a process ran already when the daemon started: its number did, and was not given to another one since.
+    fn is_older(&self, pid: u32) -> bool {
+        self.running.contains(&pid) && process::started(pid).is_none_or(|started| started < self.started)
     }
 
     /// How many connects each cause has.
@@ -68,14 +75,12 @@ impl Engine {
         let Self { causes, names: table, .. } = self;
         let cause = names.is_empty().then(|| {
             let seen = causes.encrypted.get(&event.pid);
-            cause(&Facts {
+            cause(Facts {
                 ended: differs || table.has_ended(&address),
                 in_hosts_file: causes.loopback.contains(&address),
                 encrypted: seen.is_some_and(|seen| event.time.saturating_sub(*seen) < ENCRYPTED_FOR),
+                older: causes.is_older(event.pid),
                 lost: causes.lost || table.is_nameless(&address),
-                process_started: process::started(event.pid),
-                daemon_started: causes.started,
-                now: event.time,
             })
         });
         if let Some(counted) = cause.or(differs.then_some(Cause::Expired)) {

@@ -172,6 +172,7 @@ fn the_root_is_a_name_that_no_pattern_of_a_policy_is() {
     assert_eq!(live(&none, &root), (Verdict::Allow, None));
     assert_eq!(live(&bad, &root), (Verdict::Deny, Some("bad".to_owned())));
     assert_eq!(live(&good, &root), (Verdict::Allow, None));
-    let every = compiled(&text("  - { name: all, action: deny, allowBroad: true, to: { names: [\"*\"] } }\n"));
+    let every =
+        compiled(&text("  - { name: all, action: deny, allowBroad: true, to: { names: [\"*\"] } }\n"));
     live(&every, &root);
 }

@@ -79,4 +79,5 @@ fn a_process_tells_when_it_started() {
     let now = crate::clock::boot();
     assert!(own < now && started(1).unwrap() < own, "{own} {now}");
     assert_eq!(started(u32::MAX), None);
+    assert!(running().contains(&std::process::id()) && running().contains(&1));
 }

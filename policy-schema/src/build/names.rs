@@ -51,7 +51,12 @@ impl Builder<'_> {
         let pre_resolve = if rule.pre_resolve == Some(true) { written } else { Vec::new() };
         if rule.pre_resolve == Some(true) && pre_resolve.is_empty() {
             let hint = "write the names that are meant into `names`; patterns and lists are not looked up";
-            self.warning(&place.key("preResolve"), "nothing-to-resolve", "the rule has no name to look up", hint);
+            self.warning(
+                &place.key("preResolve"),
+                "nothing-to-resolve",
+                "the rule has no name to look up",
+                hint,
+            );
         }
         let destinations = Destinations {
             any: false,

@@ -127,7 +127,8 @@ fn the_hosts_file_is_judged_while_it_says_so() {
         assert!(over.is_some(), "{:?}", names(&daemon, &[]));
         let event = daemon.connect_event(0, (IpAddr::from([198, 51, 100, 41]), 443).into()).unwrap();
         assert_eq!(event["results"], json!(["host.good.example"]), "{event}");
-        assert!(daemon.counter("namelessExpired").unwrap() > 0, "{}", daemon.status().unwrap());
+        let counted = wait_for(SOON, || (daemon.counter("namelessExpired").unwrap() > 0).then_some(()));
+        assert!(counted.is_some(), "{}", daemon.status().unwrap());
 
         assert!(daemon.stop().unwrap().success());
         open();

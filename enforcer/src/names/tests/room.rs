@@ -31,7 +31,10 @@ fn a_name_with_thousands_of_addresses_is_denied_at_each() {
     }
     let Usage { addresses, nameless, refused, .. } = table.usage();
     assert_eq!(addresses, ADDRESSES_OF_A_NAME_MAX as usize);
-    assert_eq!((nameless, refused.of_a_name), ((COUNT - ADDRESSES_OF_A_NAME_MAX) as usize, (COUNT - ADDRESSES_OF_A_NAME_MAX).into()));
+    assert_eq!(
+        (nameless, refused.of_a_name),
+        ((COUNT - ADDRESSES_OF_A_NAME_MAX) as usize, (COUNT - ADDRESSES_OF_A_NAME_MAX).into())
+    );
     for age in [0, 99] {
         let truth = table.truth(&policy, NOW + age * SECOND);
         assert!((0..COUNT).all(|n| rules(truth.get(&address(&nth(n)))) == [0]), "{age} s");
