@@ -1,4 +1,4 @@
-use super::{User, executable, executable_of, kernel_path, start_of, started, user_id};
+use super::{User, executable, executable_of, kernel_path, running, start_of, started, user_id};
 use enforcer_common::Address;
 use enforcer_common::event::{ConnectEvent, EXE_MAX};
 
