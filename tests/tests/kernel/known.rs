@@ -22,49 +22,65 @@ fn names(daemon: &Daemon, arguments: &[&str]) -> Vec<Value> {
 
 #[test]
 fn names_are_listed_with_who_asked_and_what_matches() {
+    // The daemon sees every answer of the machine: these names are this test's alone.
+    const POLICY: &str = r#"
+rules:
+  - { name: malware, action: deny, to: { names: ["bad.listed.test"] } }
+  - { name: fine, action: allow, to: { names: ["good.listed.test"] } }
+"#;
     Machine::each_backend(|backend| {
-        let lab = Lab::new().unwrap();
-        let daemon =
-            lab.daemon(backend).policy("policy", &policy(&POLICY.replace("1s", "1h"))).start().unwrap();
-        assert_eq!(names(&daemon, &["*"]), [json!(null); 0]);
-        refused(lab.client(), "www.evil.example", 443, "EPERM");
-        connects(lab.outsider(), "www.good.example", 443);
-        connects(lab.client(), "alias.example", 443);
+        let lab = Lab::with(|dnsmasq| {
+            dnsmasq
+                .name("bad.listed.test", [203, 0, 113, 121])
+                .name("good.listed.test", [198, 51, 100, 121])
+                .name("end.listed.test", [203, 0, 113, 122])
+                .alias("also.listed.test", "end.listed.test")
+        })
+        .unwrap();
+        let daemon = lab.daemon(backend).policy("policy", &policy(POLICY)).start().unwrap();
+        assert_eq!(names(&daemon, &[".listed.test"]), [json!(null); 0]);
+        refused(lab.client(), "bad.listed.test", 443, "EPERM");
+        connects(lab.outsider(), "good.listed.test", 443);
+        connects(lab.client(), "also.listed.test", 443);
 
-        let listed = names(&daemon, &[]);
-        let pairs: Vec<_> =
-            listed.iter().map(|row| (row["name"].as_str().unwrap(), &row["address"])).collect();
-        for (name, address) in
-            [("www.evil.example", Lab::EVIL), ("www.good.example", Lab::GOOD), ("alias.example", Lab::TARGET)]
-        {
-            assert!(pairs.contains(&(name, &address.to_string().into())), "{listed:?}");
-        }
-        let [denied] = names(&daemon, &["--denied"]).try_into().unwrap();
-        assert_eq!(denied["name"], "www.evil.example", "{denied}");
+        let listed = names(&daemon, &[".listed.test"]);
+        let pairs: Vec<_> = listed
+            .iter()
+            .map(|row| (row["name"].as_str().unwrap(), row["address"].as_str().unwrap()))
+            .collect();
+        // In the order of their addresses.
+        let expected = [
+            ("good.listed.test", "198.51.100.121"),
+            ("bad.listed.test", "203.0.113.121"),
+            ("also.listed.test", "203.0.113.122"),
+        ];
+        assert_eq!(pairs, expected, "{listed:?}");
+        let [denied] = names(&daemon, &["--denied", ".listed.test"]).try_into().unwrap();
+        assert_eq!(denied["name"], "bad.listed.test", "{denied}");
         assert_eq!((&denied["trusted"], &denied["hostsFile"]), (&true.into(), &false.into()), "{denied}");
         let cgroup = lab.cgroup.path().to_string_lossy().into_owned();
         let asked_by = denied["askedBy"][0].as_str().unwrap();
         assert!(asked_by.len() > 1 && cgroup.ends_with(asked_by), "{asked_by}: {cgroup}");
         let rule = &denied["rules"][0];
-        assert_eq!(
-            (&rule["policy"], &rule["rule"], &rule["action"]),
-            (&"policy".into(), &"malware".into(), &"deny".into())
-        );
+        let found = (&rule["policy"], &rule["rule"], &rule["action"]);
+        assert_eq!(found, (&"policy".into(), &"malware".into(), &"deny".into()), "{denied}");
         assert!((3500..=3600).contains(&rule["secondsLeft"].as_u64().unwrap()), "{denied}");
         // Aliases count as names.
-        assert_eq!(names(&daemon, &["target.example"])[0]["name"], "alias.example");
-        assert_eq!(names(&daemon, &["--address", "203.0.113.0/24", "--rule", "malware"]).len(), 1);
+        assert_eq!(names(&daemon, &["end.listed.test"])[0]["name"], "also.listed.test");
+        let narrowed =
+            names(&daemon, &["--address", "203.0.113.120/30", "--rule", "malware", "*.listed.test"]);
+        assert_eq!(narrowed.len(), 1, "{narrowed:?}");
 
-        let text = daemon.ask(&["names", "*.evil.example"]).unwrap();
+        let text = daemon.ask(&["names", "*.listed.test"]).unwrap();
         assert!(text.success() && text.stdout.starts_with("NAME "), "{text:?}");
         assert!(text.stdout.contains("deny policy/malware"), "{text:?}");
         let unknown = daemon.ask(&["names", "--rule", "nobody"]).unwrap();
         assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
         let instance = daemon.instance().to_owned();
         drop(daemon);
-        let gone = enforcer_tests::Client::in_initial_netns();
         let binary = enforcer_tests::enforcer().unwrap();
-        let gone = gone.run(binary.to_str().unwrap(), &["names", "--instance", &instance]).unwrap();
+        let client = enforcer_tests::Client::in_initial_netns();
+        let gone = client.run(binary.to_str().unwrap(), &["names", "--instance", &instance]).unwrap();
         assert_eq!(gone.status.code(), Some(1), "{gone:?}");
         assert!(gone.stderr.contains("enforcer run"), "{gone:?}");
     });
@@ -185,30 +201,30 @@ fn names_looked_up_in_advance_need_no_lookup_of_the_client() {
 #[test]
 fn a_connect_without_a_name_has_a_cause() {
     Machine::one_backend(|backend| {
-        let lab = Lab::with(|dnsmasq| dnsmasq.ttl(0)).unwrap();
+        let lab = Lab::with(|dnsmasq| dnsmasq.ttl(0).name("over.caused.test", [198, 51, 100, 131])).unwrap();
         let mut old = lab.client().visit("198.18.0.53:53".parse().unwrap()).unwrap();
-        let text = policy(&format!("literalAddresses: audit\n{POLICY}"));
+        let text = policy("literalAddresses: audit\nhold: { deny: 1s, allow: 1s }\nrules: []\n");
         let daemon = lab.daemon(backend).policy("policy", &text).start().unwrap();
         let cause = |to: &str, port: u16, mark: usize| {
             let event = daemon.connect_event(mark, (to.parse::<IpAddr>().unwrap(), port).into()).unwrap();
             event["cause"].clone()
         };
-        connects(lab.client(), "203.0.113.90", 443);
-        assert_eq!(cause("203.0.113.90", 443, 0), "literal");
-        old.say("connect 203.0.113.91 443").unwrap();
+        connects(lab.client(), "203.0.113.131", 443);
+        assert_eq!(cause("203.0.113.131", 443, 0), "literal");
+        old.say("connect 203.0.113.132 443").unwrap();
         assert!(old.attempt(SOON).unwrap().is_ok());
-        assert_eq!(cause("203.0.113.91", 443, 0), "beforeStart");
+        assert_eq!(cause("203.0.113.132", 443, 0), "beforeStart");
 
         // A name that is over: its answer has no time to live, and is held for a second.
         let mark = daemon.mark().unwrap();
-        connects(lab.client(), "www.good.example", 443);
-        assert_eq!(cause("198.51.100.7", 443, mark), Value::Null);
-        let ended = wait_for(SOON, || names(&daemon, &["www.good.example"]).is_empty().then_some(()));
+        connects(lab.client(), "over.caused.test", 443);
+        assert_eq!(cause("198.51.100.131", 443, mark), Value::Null);
+        let ended = wait_for(SOON, || names(&daemon, &["over.caused.test"]).is_empty().then_some(()));
         assert!(ended.is_some());
         std::thread::sleep(Duration::from_millis(1500));
         let mark = daemon.mark().unwrap();
-        connects(lab.client(), "198.51.100.7", 443);
-        assert_eq!(cause("198.51.100.7", 443, mark), "expired");
+        connects(lab.client(), "198.51.100.131", 443);
+        assert_eq!(cause("198.51.100.131", 443, mark), "expired");
         for counter in ["namelessLiteral", "namelessBeforeStart", "namelessExpired"] {
             assert!(daemon.counter(counter).unwrap() > 0, "{counter}: {}", daemon.status().unwrap());
         }
