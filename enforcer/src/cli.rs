@@ -10,6 +10,7 @@ use crate::{
     privileges,
     process::User,
     report::{Sink, SinkSpec},
+    resolved,
     session::{Options, Session},
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -20,6 +21,7 @@ use std::{
 
 mod explain;
 mod failure;
+mod names;
 mod replay;
 mod schema;
 mod show;
@@ -54,6 +56,8 @@ enum Subcommands {
     Check(Check),
     /// Tell what becomes of a connection, by which rule, and why no other.
     Explain(Box<explain::Explain>),
+    /// List the names that a running daemon knows, with their addresses and the rules that match.
+    Names(names::Names),
     /// Judge the cases that are written beside policies.
     Test(test::Test),
     /// Tell what the DNS answers of a capture would have bound.
@@ -103,6 +107,12 @@ struct Policies {
     /// Believe an answer by its server's address alone: for the tests that show what the other checks are good for.
     #[arg(long, hide = true)]
     trust_by_address: bool,
+    /// Another socket of systemd-resolved's monitor, for tests.
+    #[arg(long, hide = true, value_name = "PATH", default_value = resolved::SOCKET)]
+    resolved: PathBuf,
+    /// Another hosts file, for tests in network namespaces.
+    #[arg(long, hide = true, value_name = "PATH", default_value = crate::hosts::PATH)]
+    hosts: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -114,6 +124,10 @@ struct Run {
     /// Go back to the former state unless `enforcer confirm` is called within this time, e.g. 60s.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     confirm: Option<Duration>,
+    /// Have a running systemd-resolved forget its cache at the start. Names that it has cached are looked up again, and
+    /// with that seen. Other caches, in browsers or nscd, stay as they are.
+    #[arg(long)]
+    flush_caches: bool,
 }
 
 #[derive(Args, Debug)]
@@ -207,6 +221,7 @@ pub fn main(cli: Cli) -> Result<ExitCode, Failure> {
         Subcommands::Exec(exec) => block_on(confine(exec))?,
         Subcommands::Check(Check { paths, format }) => Ok(show::check(load::check(&paths), format)),
         Subcommands::Explain(explain) => block_on(explain::main(*explain))?,
+        Subcommands::Names(names) => block_on(names::main(names))?,
         Subcommands::Test(test) => test::main(test),
         Subcommands::Replay(arguments) => replay::main(arguments),
         Subcommands::Schema(schema) => {
@@ -226,7 +241,7 @@ pub fn main(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 async fn start_daemon(run: Run) -> Result<ExitCode, Failure> {
-    let Run { policies, instance: Instance { instance }, confirm } = run;
+    let Run { policies, instance: Instance { instance }, confirm, flush_caches } = run;
     let (options, mut specs) = options(policies);
     if specs.is_empty() {
         specs.push("-".parse().map_err(Failure::from)?);
@@ -241,6 +256,9 @@ async fn start_daemon(run: Run) -> Result<ExitCode, Failure> {
     for line in session.greeting() {
         eprintln!("enforcer: {line}");
     }
+    if let Some(line) = resolved_cache(session.resolved_path(), flush_caches).await {
+        eprintln!("enforcer: {line}");
+    }
     if let Some(time) = confirm {
         let instance = if instance == "default" { String::new() } else { format!(" --instance {instance}") };
         eprintln!("enforcer: confirm with `enforcer confirm{instance}` within {} s", time.as_secs());
@@ -251,6 +269,21 @@ async fn start_daemon(run: Run) -> Result<ExitCode, Failure> {
             eprintln!("enforcer: not confirmed in time: nothing is enforced any more");
             Ok(exit(4))
         }
+    }
+}
+
+/// Deals with what systemd-resolved knows from before the start; what is to be said about it. The programs are attached:
+/// every answer that follows is seen.
+async fn resolved_cache(socket: &std::path::Path, flush: bool) -> Option<String> {
+    if !flush {
+        let risk = "systemd-resolved may know names from before the start: a process that got an address from it then is judged by \
+                    the address alone; `--flush-caches` has it forget them";
+        return socket.exists().then(|| risk.to_owned());
+    }
+    match resolved::flush(socket).await {
+        Ok(true) => Some("systemd-resolved has forgotten its cache".to_owned()),
+        Ok(false) => Some("systemd-resolved does not run: no cache to forget".to_owned()),
+        Err(error) => Some(format!("systemd-resolved cannot be told to forget its cache: {error}")),
     }
 }
 
@@ -294,14 +327,17 @@ async fn detach(instance: String) -> Result<ExitCode, Failure> {
 }
 
 fn options(policies: Policies) -> (Options, Vec<SinkSpec>) {
-    let Policies { policies, mode, backend, cgroup, events, no_binder, trust_by_address } = policies;
+    let Policies { policies, mode, backend, cgroup, events, no_binder, trust_by_address, resolved, hosts } =
+        policies;
     let backend = match backend {
         BackendName::Auto => None,
         BackendName::Lsm => Some(Backend::Lsm),
         BackendName::Cgroup => Some(Backend::Cgroup),
     };
     let mode = mode.map(Into::into);
-    (Options { policies, mode, backend, scope: cgroup, no_binder, trust_by_address }, events)
+    let options =
+        Options { policies, mode, backend, scope: cgroup, no_binder, trust_by_address, resolved, hosts };
+    (options, events)
 }
 
 /// The policy, with its warnings on standard error.

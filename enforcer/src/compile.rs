@@ -177,7 +177,7 @@ impl Compiled {
     }
 
     /// The allow rules that may have this special-use address, with all deny rules.
-    pub fn may_resolve(&self, address: &Address) -> Vector {
+    fn may_resolve(&self, address: &Address) -> Vector {
         let mut rules = self.deny;
         if let Some(entry) = cidrs::longest(&self.cidrs, address) {
             rules.union(&entry.may_resolve);
@@ -188,6 +188,16 @@ impl Compiled {
     /// The longest policy prefix that holds the address.
     pub fn cidr(&self, address: &Address) -> Option<&CidrEntry> {
         cidrs::longest(&self.cidrs, address)
+    }
+
+    /// The rules that may have this address by a name: all of them, unless it is of special use.
+    pub fn allowed(&self, address: &Address) -> Vector {
+        if address.is_special_use() { self.may_resolve(address) } else { Vector::FULL }
+    }
+
+    /// How long a sighting counts at least for some rule, in nanoseconds.
+    pub fn longest_hold(&self) -> u64 {
+        self.holds.last().map_or(0, |hold| hold.length)
     }
 
     /// What a sighting adds to the bindings of its addresses.

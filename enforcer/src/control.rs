@@ -1,6 +1,6 @@
-//! The control socket: how `status`, `confirm`, `detach` and `explain` reach a running daemon. One line of JSON each way.
+//! The control socket: how `status`, `confirm`, `detach`, `names` and `explain` reach a running daemon. One line of JSON each way.
 
-use crate::live::Topic;
+use crate::{listing::Query, live::Topic};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -29,6 +29,8 @@ pub enum Request {
     Confirm,
     /// Stop, and let everything go.
     Detach,
+    /// Tell a page of the live names: [`crate::listing::Page`].
+    List(Query),
     /// Tell what is known of an address or a name: [`crate::live::Known`].
     Names(Topic),
     /// Tell the state.

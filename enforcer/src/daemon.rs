@@ -4,7 +4,7 @@ use crate::{
     cgroups::Births,
     compile::Compiled,
     control::{Listener, Request},
-    resolvers,
+    resolved, resolvers,
     session::{Session, SessionError},
     watch::{self, Watch, WatchError},
 };
@@ -76,6 +76,9 @@ pub async fn run(
     policies.report_since(session.began());
     let mut machine = watch::watch(&resolvers::watched_paths())?;
     machine.report_since(session.began());
+    let mut hosts = watch::watch(&[session.hosts_path().to_path_buf()])?;
+    hosts.report_since(session.began());
+    let mut resolved = resolved::Listener::start(session.resolved_path().to_path_buf());
     let mut hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -130,6 +133,14 @@ pub async fn run(
                 let followed = session.follow_resolvers();
                 session.survive(followed);
             }
+            () = hosts.changed() => {
+                let followed = session.follow_hosts();
+                session.survive(followed);
+            }
+            heard = resolved.next() => {
+                let done = session.engine().hear(&heard);
+                session.survive(done);
+            }
             _ = tick.tick() => {
                 let done = session.tick();
                 session.survive(done);
@@ -165,6 +176,11 @@ pub async fn run(
                     drop(session);
                     answer.send(&serde_json::json!({ "detached": true })).await;
                     return Ok(End::Asked);
+                }
+                Request::List(query) => {
+                    let read = session.engine().read_answers();
+                    session.survive(read);
+                    answer.send(&session.list(&query)).await;
                 }
                 Request::Names(topic) => {
                     let read = session.engine().read_answers();

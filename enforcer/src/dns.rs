@@ -1,4 +1,4 @@
-//! What a DNS answer says. The only module that names hickory-proto.
+//! What a DNS answer says, and asking for one. The only module that names hickory-proto and hickory-resolver.
 //!
 //! Reads what the kernel's binder reads, and DNAME without the CNAME that belongs to it; and stops where it stops: an answer
 //! that is damaged behind its question still says what was read before the damage.
@@ -14,8 +14,11 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
 use crate::name::Name;
 
+mod ask;
 mod chain;
 mod wire;
+
+pub use ask::{AskError, Asker};
 
 /// One DNS answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,6 +48,26 @@ pub struct Answer {
     pub complete: bool,
     /// Some name is one that the kernel's binder does not reach: a DNAME alone leads there.
     pub beyond_binder: bool,
+}
+
+impl Answer {
+    /// What a trusted resolver of this machine said without a packet, and without a time to live.
+    pub fn without_packet(chain: &[Name], addresses: &[Address], time: u64) -> Self {
+        Self {
+            time,
+            server: Address::default(),
+            client_port: 0,
+            trusted: true,
+            unparsed_by_kernel: false,
+            cgroup: 0,
+            question: chain.first().cloned().unwrap_or_else(|| Name::from_policy("")),
+            chain: chain.to_vec(),
+            addresses: addresses.iter().map(|address| (*address, 0)).collect(),
+            unrelated: 0,
+            complete: true,
+            beyond_binder: true,
+        }
+    }
 }
 
 /// Why a record of the ring is no answer.

@@ -8,12 +8,15 @@ use crate::{
     cgroups::{CgroupError, Tree},
     clock,
     compile::Compiled,
-    dns,
+    dns::{self, Answer},
+    hosts::Hosts,
     kernel::{Kernel, KernelError, Place, Ring},
+    listing::{Filter, Page, Query},
     live::{self, KnownAddress, Topic},
     name::Name,
-    names::NameTable,
+    names::{NameTable, Usage},
     report,
+    resolved::Heard,
 };
 use enforcer_common::{
     Address, Binding, FRESH_ENTRIES, Vector,
@@ -27,6 +30,7 @@ use std::{
     sync::Arc,
 };
 
+mod causes;
 mod changes;
 mod events;
 mod protected;
@@ -72,6 +76,7 @@ pub struct Engine {
     /// Denied names that were answered with an address that no name rule reaches, not told yet and told.
     protected: protected::Protected,
     rejected: rejected::Rejected,
+    causes: causes::Causes,
     counts: Counts,
 }
 
@@ -81,6 +86,8 @@ pub struct Engine {
 pub struct Counts {
     /// Answers that only user space could bind.
     pub late_binds: u64,
+    /// .. of these, such as systemd-resolved gave without a packet.
+    pub from_resolved: u64,
     /// Messages in the DNS ring that are no answers.
     pub undecoded: u64,
     /// Bindings without a name, because their record was lost.
@@ -99,13 +106,16 @@ impl Engine {
         place: &Place,
         policy: Arc<Compiled>,
         resolvers: Vec<Address>,
+        hosts: &Hosts,
     ) -> Result<Self, EngineError> {
+        let mut names = NameTable::default();
+        names.set_hosts(&hosts.names, &policy, clock::boot());
         let (events, answers) = (kernel.take_events()?, kernel.take_answers()?);
         let mut engine = Self {
             kernel,
             events,
             answers,
-            names: NameTable::default(),
+            names,
             policies: BTreeMap::new(),
             version: 0,
             epoch: 0,
@@ -118,6 +128,7 @@ impl Engine {
             due: None,
             protected: protected::Protected::default(),
             rejected: rejected::Rejected::default(),
+            causes: causes::Causes::since(clock::boot(), &hosts.loopback),
             counts: Counts::default(),
         };
         engine.reload(policy, resolvers)?;
@@ -245,6 +256,46 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes in what the hosts file says by now.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn set_hosts(&mut self, hosts: &Hosts) -> Result<(), EngineError> {
+        let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
+        self.names.set_hosts(&hosts.names, &policy, clock::boot());
+        self.causes.loopback.clone_from(&hosts.loopback);
+        self.turn()
+    }
+
+    /// Takes in a lookup that systemd-resolved has answered. What no packet has told is bound late.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn hear(&mut self, heard: &Heard) -> Result<(), EngineError> {
+        let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
+        // The packets behind it, if there were any, come first.
+        self.read_answers()?;
+        let now = clock::boot();
+        let answer = Answer::without_packet(&heard.chain, &heard.addresses, now);
+        let known = |names: &NameTable| -> Vec<Option<Binding>> {
+            let bindings = heard.addresses.iter().map(|address| names.binding(address, &policy, now));
+            bindings
+                .map(|binding| {
+                    binding.map(|binding| Binding { expiry: u64::from(binding.expiry > now), ..binding })
+                })
+                .collect()
+        };
+        let before = known(&self.names);
+        self.names.record(&answer, &policy);
+        self.protected.look(&answer, &policy, &self.resolvers);
+        if known(&self.names) == before {
+            return Ok(());
+        }
+        self.counts.late_binds += 1;
+        self.counts.from_resolved += 1;
+        self.turn()
+    }
+
     /// Reads the answers that are there, and turns the epoch if they ask for it.
     ///
     /// # Errors
@@ -283,6 +334,14 @@ impl Engine {
     /// What the kernel refused.
     pub fn turn(&mut self) -> Result<(), EngineError> {
         let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
+        if self.names.is_full() {
+            // What the kernel has bound stays there. When its maps are full too, it refuses denied answers.
+            self.names.expire(&policy, clock::boot());
+            self.due = self.next_change();
+            if self.names.is_full() {
+                return Ok(());
+            }
+        }
         let ended = self.epoch;
         self.kernel.control(Control::Epoch, ended + 1)?;
         self.epoch = ended + 1;
@@ -309,7 +368,9 @@ impl Engine {
         // What is answered meanwhile is bound in the epoch that has begun, and waits for the next turn.
         (self.pending, self.late) = (0, false);
         self.drain_answers(policy);
-        self.counts.nameless += self.names.adopt(bound, policy, clock::boot()) as u64;
+        let adopted = self.names.adopt(bound, policy, clock::boot()) as u64;
+        self.counts.nameless += adopted;
+        self.causes.lost |= adopted > 0;
     }
 
     /// The fresh bindings of an epoch and the one before.
@@ -393,7 +454,9 @@ impl Engine {
             }
         }
         for event in &raw {
-            emit(report::Event::NetTcpConnect(events::connect(self, event)));
+            let mut connect = events::connect(self, event);
+            connect.cause = self.attribute(event, &connect.results);
+            emit(report::Event::NetTcpConnect(connect));
         }
         Ok(raw.len())
     }
@@ -414,6 +477,16 @@ impl Engine {
         (known.filter(|known| !known.sightings.is_empty()).collect(), more)
     }
 
+    /// A page of the names that are live.
+    pub fn list(&self, query: &Query, now: u64) -> Page {
+        let Some(policy) = self.policy() else { return Page::default() };
+        let path = |id| self.cgroups.path_of(id).map(str::to_owned);
+        match Filter::new(query, policy) {
+            Ok(filter) => self.names.list(&filter, query.after.map(Address::from), policy, now, path),
+            Err(error) => Page { error: Some(error), ..Page::default() },
+        }
+    }
+
     /// The policy in force.
     pub fn policy(&self) -> Option<&Arc<Compiled>> {
         self.policies.get(&self.version)
@@ -432,10 +505,14 @@ impl Engine {
         Ok(self.kernel.counters()?)
     }
 
-    /// What the daemon itself counted, and how many addresses it knows.
-    pub fn counts(&self) -> (Counts, usize, u64) {
-        let (addresses, overflow) = self.names.size();
-        (self.counts, addresses, overflow)
+    /// How many connects to addresses without a name each cause has.
+    pub fn causes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.causes.counts()
+    }
+
+    /// What the daemon itself counted, and how much it knows.
+    pub fn counts(&self) -> (Counts, Usage) {
+        (self.counts, self.names.usage())
     }
 
     /// File descriptors that become readable when there are events, or answers.

@@ -1,7 +1,7 @@
 //! What a running daemon knows of an address or a name: its answer to [`crate::control::Request::Names`].
 
 use crate::name::Name;
-use policy_schema::{Mode, Sighting};
+use policy_schema::{DomainName, Mode, Sighting};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -70,10 +70,10 @@ impl KnownSighting {
         self.chain.iter().map(|name| Name::from_policy(name)).collect()
     }
 
-    /// The sighting in the words of the policy language; `None` for what no policy can name, such as the root.
+    /// The sighting in the words of the policy language. What no policy can name, such as the root, is the root there.
     pub fn sighting(&self, now: u64) -> Option<Sighting> {
         let names = self.names();
-        let mut names = names.iter().filter_map(Name::to_policy);
+        let mut names = names.iter().map(|name| name.to_policy().unwrap_or_else(DomainName::root));
         Some(Sighting {
             question: names.next()?,
             chain: names.collect(),

@@ -7,35 +7,31 @@ use crate::{
     live::KnownSighting,
     name::Name,
 };
+use ended::Ended;
 use enforcer_common::{Address, Binding, Vector, dns::lifetime};
-use std::{collections::BTreeMap, sync::Arc};
+use room::Room;
+use serde::Serialize;
+use sighting::Sighting;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-/// Sightings kept of one address; further ones are counted, and their kernel bindings carried over without a name.
-pub const SIGHTINGS_MAX: usize = 256;
-/// Addresses kept.
-pub const ADDRESSES_MAX: usize = 500_000;
+mod ended;
+mod list;
+mod room;
+mod sighting;
 
-/// One answer's question and what it led to, as it concerns one address.
-#[derive(Clone, Debug)]
-struct Sighting {
-    /// The question, then its CNAME targets.
-    chain: Arc<[Name]>,
-    trusted: bool,
-    /// When it was answered last.
-    seen: u64,
-    /// Nanoseconds that the answer is good for.
-    ttl: u64,
-    /// What the policy in force makes of it.
-    said: Contribution,
-}
+pub use room::{ADDRESSES_OF_A_NAME_MAX, DENIED_MAX, NAMELESS_MAX, OTHERS_MAX, Refused, SIGHTINGS_MAX};
 
-/// All addresses that answers have named.
+/// All addresses that answers, or the hosts file, have named.
 #[derive(Clone, Debug, Default)]
 pub struct NameTable {
     addresses: BTreeMap<Address, Vec<Sighting>>,
-    /// Bindings that no record explains (it was lost).
+    /// Bindings whose names are not known: no record explains them (it was lost), or there was no room for the name.
     nameless: BTreeMap<Address, Nameless>,
-    overflow: u64,
+    room: Room,
+    ended: Ended,
 }
 
 /// A binding whose names are not known.
@@ -45,6 +41,40 @@ struct Nameless {
     binding: Binding,
     /// How long it denies.
     until: u64,
+}
+
+impl Nameless {
+    const NOTHING: Self = Self { binding: Binding::IDENTITY, until: 0 };
+
+    fn join(&mut self, binding: &Binding, until: u64) {
+        join(&mut self.binding, binding);
+        self.until = self.until.max(until);
+    }
+
+    /// What of it counts: once the allowance is over, what denies.
+    fn live(&self, policy: &Compiled, now: u64) -> Binding {
+        let mut binding = self.binding;
+        if binding.expiry <= now {
+            binding.any.intersect(&policy.deny);
+            binding.all.union(&policy.deny);
+            binding.except = binding.except.without(&policy.deny);
+        }
+        binding
+    }
+}
+
+/// How much there is of what is bounded.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Addresses with a name.
+    pub addresses: usize,
+    /// .. of these, such as some deny rule matches.
+    pub denied: usize,
+    /// Bindings without a name.
+    pub nameless: usize,
+    /// What found no room.
+    pub refused: Refused,
 }
 
 /// What recording an answer showed.
@@ -62,27 +92,50 @@ impl NameTable {
         let chain: Arc<[Name]> = answer.chain.clone().into();
         let said = policy.judge(&chain, answer.trusted);
         for (address, ttl) in &answer.addresses {
-            let ttl = lifetime(*ttl);
-            let room = self.addresses.len() < ADDRESSES_MAX || self.addresses.contains_key(address);
-            let sightings = if room { self.addresses.entry(*address).or_default() } else { &mut Vec::new() };
-            let full = !room || sightings.len() >= SIGHTINGS_MAX;
-            match sightings.iter_mut().find(|known| known.chain == chain && known.trusted == answer.trusted) {
-                Some(known) => {
-                    // Answers of several processors can come in any order.
-                    let end = (known.seen + known.ttl).max(answer.time + ttl);
-                    known.seen = known.seen.max(answer.time);
-                    known.ttl = end - known.seen;
-                }
-                None if !full => {
-                    let chain = Arc::clone(&chain);
-                    sightings.push(Sighting { chain, trusted: answer.trusted, seen: answer.time, ttl, said });
-                }
-                None => self.overflow += 1,
-            }
+            let sighting = Sighting {
+                chain: Arc::clone(&chain),
+                trusted: answer.trusted,
+                seen: answer.time,
+                ttl: lifetime(*ttl),
+                lasting: false,
+                said,
+                asked: Vec::new(),
+            };
+            self.add(address, sighting, answer.cgroup, policy);
         }
         let matters = !said.any.is_empty() || !said.except.is_empty() || policy.binds_everything();
         let unread = (answer.unparsed_by_kernel || answer.beyond_binder) && matters;
         Recorded { late: (unread || said.late) && !answer.addresses.is_empty(), matters }
+    }
+
+    /// Takes in what the hosts file says. What it says no longer ends as if it had been answered now.
+    pub fn set_hosts(&mut self, hosts: &BTreeMap<Address, BTreeSet<Name>>, policy: &Compiled, now: u64) {
+        for (address, sightings) in &mut self.addresses {
+            let said = hosts.get(address);
+            let gone = |sighting: &&mut Sighting| {
+                let name = sighting.question();
+                sighting.lasting && !name.is_some_and(|name| said.is_some_and(|said| said.contains(name)))
+            };
+            for sighting in sightings.iter_mut().filter(gone) {
+                (sighting.lasting, sighting.seen) = (false, now.max(sighting.seen));
+            }
+        }
+        for (address, names) in hosts {
+            for name in names {
+                let chain: Arc<[Name]> = [name.clone()].into();
+                let said = policy.judge(&chain, true);
+                let sighting = Sighting {
+                    chain,
+                    trusted: true,
+                    seen: now,
+                    ttl: 0,
+                    lasting: true,
+                    said,
+                    asked: Vec::new(),
+                };
+                self.add(address, sighting, 0, policy);
+            }
+        }
     }
 
     /// Judges every sighting anew, by another policy. Nameless bindings mean something only to the policy they were made
@@ -91,6 +144,7 @@ impl NameTable {
         for sighting in self.addresses.values_mut().flatten() {
             sighting.said = policy.judge(&sighting.chain, sighting.trusted);
         }
+        self.room.count(&self.addresses, policy);
         for Nameless { binding, .. } in self.nameless.values_mut() {
             // Doubt only makes stricter: a name that is not known spares no deny, and lets nothing through.
             let any = translate(&binding.any);
@@ -104,24 +158,13 @@ impl NameTable {
     pub fn adopt(&mut self, fresh: &[(Address, Binding)], policy: &Compiled, now: u64) -> usize {
         let mut adopted = 0;
         for (address, binding) in fresh {
-            let mut explained = self.sighted(address, policy, now).any;
-            // Some of it is taken back by an exception that the binder does not see.
-            for sighting in self.addresses.get(address).map_or(&[][..], Vec::as_slice) {
-                explained.union(&sighting.said.bound);
-            }
-            if binding.any.without(&explained).is_empty() {
-                continue;
-            }
+            let Some(lost) = self.unexplained(address, binding, policy, now) else { continue };
             adopted += 1;
-            let kept =
-                self.nameless.entry(*address).or_insert(Nameless { binding: Binding::IDENTITY, until: 0 });
-            kept.binding.any.union(&binding.any);
-            kept.binding.all.intersect(&binding.all);
-            kept.binding.except.union(&binding.except);
-            kept.binding.expiry = kept.binding.expiry.max(binding.expiry);
-            // Untrusted answers leave no expiry; what they deny is held as long as any deny.
-            let held = now.saturating_add(policy.holds.last().map_or(0, |hold| hold.length));
-            kept.until = kept.until.max(if binding.expiry == 0 { held } else { binding.expiry });
+            // What denies is held as long as any deny; an untrusted answer leaves no expiry, and can only deny.
+            let held = now.saturating_add(policy.longest_hold());
+            let denies = lost.any.without(&policy.deny) != lost.any;
+            let until = if denies || lost.expiry == 0 { held.max(lost.expiry) } else { lost.expiry };
+            self.nameless.entry(*address).or_insert(Nameless::NOTHING).join(&lost, until);
         }
         adopted
     }
@@ -134,17 +177,23 @@ impl NameTable {
 
     /// Forgets what is over. Returns whether anything was.
     pub fn expire(&mut self, policy: &Compiled, now: u64) -> bool {
-        let longest = policy.holds.last().map_or(0, |hold| hold.length);
-        let before = self.addresses.len() + self.nameless.len();
+        let longest = policy.longest_hold();
+        let Self { addresses, nameless, room, ended } = self;
+        let before = nameless.len();
         let mut shrunk = false;
-        self.addresses.retain(|_, sightings| {
-            let count = sightings.len();
-            sightings.retain(|sighting| end(sighting, longest) > now);
-            shrunk |= sightings.len() != count;
+        addresses.retain(|address, sightings| {
+            for over in sightings.extract_if(.., |sighting| sighting.end(longest) <= now) {
+                room.give_back(&over);
+                ended.remember(address, &over);
+                shrunk = true;
+            }
             !sightings.is_empty()
         });
-        self.nameless.retain(|_, nameless| nameless.until > now);
-        shrunk || self.addresses.len() + self.nameless.len() != before
+        nameless.retain(|_, nameless| nameless.until > now);
+        if shrunk {
+            room.count(addresses, policy);
+        }
+        shrunk || nameless.len() != before
     }
 
     /// When the bindings change next by the passing of time alone.
@@ -152,7 +201,7 @@ impl NameTable {
         let sightings = self.addresses.values().flatten();
         let ends = sightings.flat_map(|sighting| {
             let holds = policy.holds.iter().map(|hold| hold.length).chain([0]);
-            holds.map(|hold| end(sighting, hold))
+            holds.map(|hold| sighting.end(hold))
         });
         ends.chain(self.nameless.values().flat_map(|nameless| [nameless.binding.expiry, nameless.until]))
             .filter(|end| *end > now)
@@ -162,7 +211,7 @@ impl NameTable {
     /// The live names of an address, nearest to the question first.
     pub fn names(&self, address: &Address) -> Vec<Name> {
         let mut names = Vec::new();
-        let sightings = self.addresses.get(address).map_or(&[][..], Vec::as_slice);
+        let sightings = self.of(address);
         let depth = sightings.iter().map(|sighting| sighting.chain.len()).max().unwrap_or(0);
         for position in 0..depth {
             for name in sightings.iter().filter_map(|sighting| sighting.chain.get(position)) {
@@ -183,71 +232,204 @@ impl NameTable {
 
     /// The sightings of an address that are live for some rule.
     pub fn sightings(&self, address: &Address, policy: &Compiled, now: u64) -> Vec<KnownSighting> {
-        let longest = policy.holds.last().map_or(0, |hold| hold.length);
-        let sightings = self.addresses.get(address).map_or(&[][..], Vec::as_slice);
-        let live = sightings.iter().filter(|sighting| end(sighting, longest) > now);
-        live.map(|Sighting { chain, trusted, seen, ttl, said: _ }| KnownSighting {
+        let longest = policy.longest_hold();
+        let live = self.of(address).iter().filter(|sighting| sighting.end(longest) > now);
+        live.map(|Sighting { chain, trusted, seen, ttl, lasting, said: _, asked: _ }| KnownSighting {
             chain: chain.iter().map(ToString::to_string).collect(),
             trusted: *trusted,
-            seen: *seen,
+            // What has no end is as good as said just now.
+            seen: if *lasting { now } else { *seen },
             ttl: *ttl,
         })
         .collect()
     }
 
-    /// Addresses known, and sightings for which there was no room.
-    pub fn size(&self) -> (usize, u64) {
-        (self.addresses.len(), self.overflow)
+    /// How much there is, and what found no room.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            addresses: self.addresses.len(),
+            denied: self.room.denied(),
+            nameless: self.nameless.len(),
+            refused: self.room.refused,
+        }
     }
 
-    fn binding(&self, address: &Address, policy: &Compiled, now: u64) -> Option<Binding> {
-        let mut binding = self.sighted(address, policy, now);
-        if let Some(Nameless { binding: nameless, .. }) =
-            self.nameless.get(address).filter(|kept| kept.until > now)
-        {
-            binding.any.union(&nameless.any);
-            binding.all.intersect(&nameless.all);
-            binding.except.union(&nameless.except);
-            binding.expiry = binding.expiry.max(nameless.expiry);
+    /// Whether nothing more can be taken over from the kernel.
+    pub fn is_full(&self) -> bool {
+        self.nameless.len() >= NAMELESS_MAX
+    }
+
+    /// Whether the address has a binding whose names are not known.
+    pub fn is_nameless(&self, address: &Address) -> bool {
+        self.nameless.contains_key(address)
+    }
+
+    /// Whether a sighting of the address is over and forgotten.
+    pub fn has_ended(&self, address: &Address) -> bool {
+        self.ended.of(address).is_some()
+    }
+
+    /// What the address's binding would be if nothing had ended; `None` if nothing has.
+    pub fn if_nothing_had_ended(&self, address: &Address, policy: &Compiled, now: u64) -> Option<Binding> {
+        let holds = || policy.holds.iter().map(|hold| hold.length).chain([policy.hold_allow]);
+        let over = |sighting: &Sighting| holds().any(|hold| sighting.end(hold) <= now);
+        let ended = self.ended.of(address);
+        if ended.is_none() && !self.of(address).iter().any(over) {
+            return None;
         }
-        let says = !binding.any.is_empty() || !binding.except.is_empty();
-        (says || (policy.binds_everything() && binding != Binding::IDENTITY)).then_some(binding)
+        let ended = ended.map(|(chain, trusted)| Sighting {
+            chain: chain.into(),
+            trusted,
+            seen: now,
+            ttl: 0,
+            lasting: true,
+            said: policy.judge(chain, trusted),
+            asked: Vec::new(),
+        });
+        let mut binding = combined(address, self.of(address).iter().chain(&ended), policy, |_, _| true);
+        if binding.expiry != 0 {
+            binding.expiry = u64::MAX;
+        }
+        if let Some(nameless) = self.nameless.get(address) {
+            join(&mut binding, &nameless.live(policy, now));
+        }
+        Some(binding)
+    }
+
+    /// The sightings of an address.
+    fn of(&self, address: &Address) -> &[Sighting] {
+        self.addresses.get(address).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds a sighting, or renews it; without room for it, what it says is kept without the name.
+    fn add(&mut self, address: &Address, mut sighting: Sighting, cgroup: u64, policy: &Compiled) {
+        let known = self.addresses.get_mut(address);
+        let same = |known: &&mut Sighting| known.chain == sighting.chain && known.trusted == sighting.trusted;
+        if let Some(known) = known.and_then(|known| known.iter_mut().find(same)) {
+            known.renew(sighting.seen, sighting.ttl);
+            known.lasting |= sighting.lasting;
+            known.asked_by(cgroup);
+            return;
+        }
+        let there = self.addresses.get(address).map(Vec::as_slice);
+        if self.room.take(self.addresses.len(), there, &sighting, policy) {
+            sighting.asked_by(cgroup);
+            self.addresses.entry(*address).or_default().push(sighting);
+        } else {
+            self.keep_nameless(address, &sighting, policy);
+        }
+    }
+
+    /// Keeps what a sighting says without its name.
+    fn keep_nameless(&mut self, address: &Address, sighting: &Sighting, policy: &Compiled) {
+        let said = combined(address, [sighting], policy, |_, _| true);
+        if !says(&said, policy) {
+            return;
+        }
+        if self.is_full() && !self.is_nameless(address) {
+            self.room.refused.nameless += 1;
+            return;
+        }
+        let until = if sighting.denies(policy) { sighting.end(policy.longest_hold()) } else { said.expiry };
+        self.nameless.entry(*address).or_insert(Nameless::NOTHING).join(&said, until);
+    }
+
+    /// What of a binding of the kernel no sighting explains; `None` if nothing.
+    fn unexplained(
+        &self,
+        address: &Address,
+        binding: &Binding,
+        policy: &Compiled,
+        now: u64,
+    ) -> Option<Binding> {
+        let sighted = self.sighted(address, policy, now);
+        let (mut any, mut all, mut except) = (sighted.any, sighted.all, sighted.except);
+        let mut late = false;
+        for sighting in self.of(address) {
+            let Contribution { any: _, all: own_all, except: own_except, bound, late: own_late } =
+                &sighting.said;
+            // Some of it is taken back by an exception that the binder does not see.
+            any.union(bound);
+            all.intersect(own_all);
+            except.union(own_except);
+            late |= own_late;
+        }
+        if !binding.any.without(&any).is_empty() {
+            return Some(*binding);
+        }
+        // The binder sees no more than the question of what narrows an allow rule, but for globs.
+        let narrowed = all.without(&binding.all).without(&policy.deny);
+        let excepted = binding.except.without(&except).without(&policy.deny);
+        if late || narrowed.is_empty() && excepted.is_empty() {
+            return None;
+        }
+        // Doubt only makes stricter: a name that is not known spares no deny.
+        let mut spared = binding.all;
+        spared.union(&policy.deny);
+        Some(Binding { all: spared, except: excepted, ..*binding })
+    }
+
+    /// The binding that the kernel shall have of an address.
+    pub fn binding(&self, address: &Address, policy: &Compiled, now: u64) -> Option<Binding> {
+        let mut binding = self.sighted(address, policy, now);
+        if let Some(nameless) = self.nameless.get(address).filter(|kept| kept.until > now) {
+            join(&mut binding, &nameless.live(policy, now));
+        }
+        says(&binding, policy).then_some(binding)
     }
 
     /// What the live sightings of an address say.
     fn sighted(&self, address: &Address, policy: &Compiled, now: u64) -> Binding {
-        let mut binding = Binding::IDENTITY;
-        let allowed = if address.is_special_use() { policy.may_resolve(address) } else { Vector::FULL };
-        for sighting in self.addresses.get(address).map_or(&[][..], Vec::as_slice) {
-            let (mut matches, mut narrows) = (Vector::EMPTY, Vector::EMPTY);
-            for hold in policy.holds.iter().filter(|hold| end(sighting, hold.length) > now) {
-                matches.union(&hold.matches);
-                narrows.union(&hold.narrows);
-            }
-            // An untrusted answer is nothing that an allow rule could lean on, nor the lookup that an address needs.
-            let end_of_trust = end(sighting, policy.hold_allow);
-            if sighting.trusted && end_of_trust > now {
-                binding.expiry = binding.expiry.max(end_of_trust);
-            }
-            let Contribution { any, all, except, bound: _, late: _ } = &sighting.said;
-            let mut any = *any;
-            any.intersect(&matches);
-            any.intersect(&allowed);
-            binding.any.union(&any);
-            let mut except = *except;
-            except.intersect(&narrows);
-            binding.except.union(&except);
-            let mut all = *all;
-            all.union(&Vector::FULL.without(&narrows));
-            binding.all.intersect(&all);
-        }
-        binding
+        combined(address, self.of(address), policy, |sighting, hold| sighting.end(hold) > now)
     }
 }
 
-/// When a sighting ends for rules with this hold.
-fn end(sighting: &Sighting, hold: u64) -> u64 {
-    sighting.seen.saturating_add(sighting.ttl.max(hold))
+/// What sightings of an address say, each for the rules that hold it; `live` tells whether one is, for rules with a hold.
+fn combined<'a>(
+    address: &Address,
+    sightings: impl IntoIterator<Item = &'a Sighting>,
+    policy: &Compiled,
+    live: impl Fn(&Sighting, u64) -> bool,
+) -> Binding {
+    let mut binding = Binding::IDENTITY;
+    let allowed = policy.allowed(address);
+    for sighting in sightings {
+        let (mut matches, mut narrows) = (Vector::EMPTY, Vector::EMPTY);
+        for hold in policy.holds.iter().filter(|hold| live(sighting, hold.length)) {
+            matches.union(&hold.matches);
+            narrows.union(&hold.narrows);
+        }
+        // An untrusted answer is nothing that an allow rule could lean on, nor the lookup that an address needs.
+        if sighting.trusted && live(sighting, policy.hold_allow) {
+            binding.expiry = binding.expiry.max(sighting.end(policy.hold_allow));
+        }
+        let Contribution { any, all, except, bound: _, late: _ } = &sighting.said;
+        let mut any = *any;
+        any.intersect(&matches);
+        any.intersect(&allowed);
+        binding.any.union(&any);
+        let mut except = *except;
+        except.intersect(&narrows);
+        binding.except.union(&except);
+        let mut all = *all;
+        all.union(&Vector::FULL.without(&narrows));
+        binding.all.intersect(&all);
+    }
+    binding
+}
+
+/// Whether a binding says anything to a policy.
+fn says(binding: &Binding, policy: &Compiled) -> bool {
+    !binding.any.is_empty()
+        || !binding.except.is_empty()
+        || (policy.binds_everything() && *binding != Binding::IDENTITY)
+}
+
+fn join(binding: &mut Binding, more: &Binding) {
+    binding.any.union(&more.any);
+    binding.all.intersect(&more.all);
+    binding.except.union(&more.except);
+    binding.expiry = binding.expiry.max(more.expiry);
 }
 
 #[cfg(test)]

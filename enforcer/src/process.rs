@@ -1,6 +1,6 @@
 //! Who opened a connection.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use enforcer_common::event::ConnectEvent;
 
@@ -34,6 +34,25 @@ pub fn kernel_path(event: &ConnectEvent) -> Option<String> {
         path.push_str(&String::from_utf8_lossy(component));
     }
     Some(path)
+}
+
+/// The processes that run.
+pub fn running() -> BTreeSet<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// When a process started, in nanoseconds of `CLOCK_BOOTTIME`; `None` if it has ended.
+pub fn started(pid: u32) -> Option<u64> {
+    start_of(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Field 22 of `/proc/PID/stat`, in ticks of a hundredth of a second, `USER_HZ` (proc_pid_stat(5)). The name of the thread
+/// stands in front of it in brackets, and may have brackets itself.
+fn start_of(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: u64 = fields.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    ticks.checked_mul(10_000_000)
 }
 
 fn executable_of(kernel_path: Option<&str>, proc_path: impl FnOnce() -> Option<String>) -> Option<String> {

@@ -235,9 +235,7 @@ impl<'a> Replay<'a> {
             let chain: &[Name] = if daemon.is_some() { &answer.chain } else { &by_kernel.chain };
             let rules = self.policy.map(|policy| {
                 let mut any = said.map(|said| said.any).unwrap_or_default();
-                if address.is_special_use() {
-                    any.intersect(&policy.may_resolve(address));
-                }
+                any.intersect(&policy.allowed(address));
                 let bound = bits.as_ref().and_then(|reading| reading.bindings.get(address));
                 report::rules(policy, &any, &bound.map(|binding| binding.any).unwrap_or_default())
             });

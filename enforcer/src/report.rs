@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use policy_schema::{Diagnostic, Mode, Protocol, Verdict};
 
 use crate::backend::Backend;
+use crate::cause::Cause;
 use crate::name::Name;
 
 mod clock;
@@ -100,6 +101,8 @@ pub struct Connect {
     pub port: u16,
     /// The names that the address has.
     pub results: Vec<Name>,
+    /// Why it has none.
+    pub cause: Option<Cause>,
     /// The transport.
     pub protocol: Protocol,
     /// What the rules say.

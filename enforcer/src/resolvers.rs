@@ -51,6 +51,11 @@ pub fn auto_from(files: &Files) -> BTreeSet<IpAddr> {
     found
 }
 
+/// The resolvers that programs of this machine ask, in their order.
+pub fn asked() -> Vec<IpAddr> {
+    from_resolv_conf(&read(&Files::default().resolv_conf).unwrap_or_default())
+}
+
 /// The files whose change can change [`auto`], there or not.
 pub fn watched_paths() -> Vec<PathBuf> {
     let Files { resolv_conf, resolved } = Files::default();

@@ -7,16 +7,25 @@ use crate::{
     compile::Compiled,
     engine::{Changes, Engine, EngineError},
     holders::{self, Held},
+    hosts::{self, Hosts},
     kernel::{Backend, Kernel, KernelError, Place, Scope},
+    listing::{Page, Query},
     live::{Known, Topic},
     load::{self, LoadError, Loaded},
+    names::Usage,
+    preresolve::{PreResolve, Wanted},
     report::{Event, Sink},
     resolvers,
     status::{Status, Summary},
 };
 use enforcer_common::{Address, control::Counter};
 use policy_schema::{Diagnostic, Mode, PolicySet, TrustedResolvers};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 mod unsupported;
 
@@ -35,6 +44,10 @@ pub struct Options {
     pub no_binder: bool,
     /// Believe an answer by its server's address alone.
     pub trust_by_address: bool,
+    /// The socket of systemd-resolved's monitor.
+    pub resolved: PathBuf,
+    /// The hosts file.
+    pub hosts: PathBuf,
 }
 
 /// Why a session cannot start, or cannot go on.
@@ -73,6 +86,10 @@ pub struct Session {
     options: Options,
     place: Place,
     engine: Engine,
+    /// What the hosts file says.
+    hosts: Hosts,
+    /// Looks up the names of rules with `preResolve`.
+    pre_resolve: PreResolve,
     sinks: Vec<Sink>,
     status: Status,
     /// Files and directories that the policy depends on.
@@ -88,6 +105,8 @@ pub struct Session {
     trouble: Option<String>,
     /// The counters at the last check.
     counted: BTreeMap<Counter, u64>,
+    /// Names that had found no room by the last check.
+    refused: u64,
     /// Why `lsm` was not taken, where it was tried.
     lsm_refused: Option<String>,
 }
@@ -101,11 +120,14 @@ impl Session {
         let Loaded { policy, warnings: _, paths, fingerprint, began } = loaded;
         let policy = Arc::new(load::compile(policy)?);
         let place = place(&options)?;
-        let (engine, lsm_refused) = start_engine(&options, &place, &policy)?;
+        let hosts = read_hosts(&options).unwrap_or_default();
+        let (engine, lsm_refused) = start_engine(&options, &place, &policy, &hosts)?;
         let mut session = Self {
             options,
             place,
             engine,
+            hosts,
+            pre_resolve: PreResolve::start(pre_resolved(&policy.policy)),
             sinks,
             status: Status::NotEnforced(Vec::new()),
             paths,
@@ -115,6 +137,7 @@ impl Session {
             impersonated: 0,
             trouble: None,
             counted: BTreeMap::new(),
+            refused: 0,
             lsm_refused,
         };
         session.find_holders()?;
@@ -158,9 +181,11 @@ impl Session {
         // Whatever the files say, it is not this unless the caller knows better.
         self.fingerprint = 0;
         let resolvers = trusted(&policy.policy);
+        let wanted = pre_resolved(&policy.policy);
         let changes = self.engine.reload(policy, resolvers)?;
         let found = self.find_holders();
         self.survive(found);
+        self.pre_resolve.follow(wanted);
         let Changes { version, added, removed, changed } = changes.clone();
         self.emit(&Event::PolicyReloaded { time: SystemTime::now(), version, added, removed, changed });
         self.check();
@@ -174,8 +199,9 @@ impl Session {
     /// What the kernel refused.
     pub fn follow_resolvers(&mut self) -> Result<(), SessionError> {
         let Some(policy) = self.engine.policy() else { return Ok(()) };
-        let resolvers = trusted(&policy.policy);
+        let (resolvers, wanted) = (trusted(&policy.policy), pre_resolved(&policy.policy));
         self.engine.set_resolvers(resolvers)?;
+        self.pre_resolve.follow(wanted);
         self.find_holders()
     }
 
@@ -200,6 +226,31 @@ impl Session {
         Ok(self.engine.set_holders(|tree| holders::of(resolvers, tree))?)
     }
 
+    /// Follows a change of the hosts file. If it cannot be read, what it said stays.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn follow_hosts(&mut self) -> Result<(), SessionError> {
+        match read_hosts(&self.options) {
+            Some(hosts) if hosts != self.hosts => {
+                self.engine.set_hosts(&hosts)?;
+                self.hosts = hosts;
+                Ok(())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The socket of systemd-resolved's monitor.
+    pub fn resolved_path(&self) -> &Path {
+        &self.options.resolved
+    }
+
+    /// The hosts file.
+    pub fn hosts_path(&self) -> &Path {
+        &self.options.hosts
+    }
+
     /// Sends a canary, and tells if the state has changed.
     pub fn check(&mut self) {
         let Some(policy) = self.engine.policy().cloned() else { return };
@@ -211,6 +262,14 @@ impl Session {
         let now = self.engine.counters().unwrap_or_default();
         missing.extend(self.losses(&now));
         self.counted = now;
+        self.refused = self.engine.counts().1.refused.total();
+        if self.hosts.left_out > 0 {
+            missing.push(format!("{} names of the hosts file are left out", self.hosts.left_out));
+        }
+        if self.pre_resolve.left_out() > 0 {
+            let left_out = self.pre_resolve.left_out();
+            missing.push(format!("{left_out} names of rules with `preResolve` are not looked up"));
+        }
         missing.extend(self.trouble.take());
         let status = Status::of(policy.policy.mode(), canary, missing);
         let old = std::mem::replace(&mut self.status, status);
@@ -237,6 +296,7 @@ impl Session {
 
     /// What found no room since the last look.
     fn losses(&self, now: &BTreeMap<Counter, u64>) -> Vec<String> {
+        let refused = self.engine.counts().1.refused.total().saturating_sub(self.refused);
         let count = |counters: &BTreeMap<Counter, u64>, counter| counters.get(&counter).copied().unwrap_or(0);
         [
             (Counter::BindingsFull, "addresses found no room in the kernel's map since the last look"),
@@ -244,6 +304,7 @@ impl Session {
         ]
         .into_iter()
         .map(|(counter, what)| (count(now, counter).saturating_sub(count(&self.counted, counter)), what))
+        .chain([(refused, "names found no room since the last look")])
         .filter(|(new, _)| *new > 0)
         .map(|(new, what)| format!("{new} {what}"))
         .collect()
@@ -342,19 +403,31 @@ impl Session {
         }
     }
 
+    /// A page of the names that are live.
+    pub fn list(&self, query: &Query) -> Page {
+        self.engine.list(query, clock::boot())
+    }
+
     /// What `status` tells.
     pub fn summary(&self) -> Summary {
-        let (counts, addresses, overflow) = self.engine.counts();
+        let (counts, usage) = self.engine.counts();
+        let Usage { addresses, denied, nameless: kept_nameless, refused } = usage;
+        let (pre_resolved, pre_resolve_failed) = self.pre_resolve.counts();
         let counters = self.engine.counters().unwrap_or_default();
         let names = Counter::ALL
             .iter()
             .map(|(counter, name)| ((*name).to_owned(), counters.get(counter).copied().unwrap_or_default()));
         let own = [
             ("lateBinds", counts.late_binds),
+            ("lateFromResolved", counts.from_resolved),
             ("undecoded", counts.undecoded),
             ("nameless", counts.nameless),
             ("turns", counts.turns),
-            ("sightingsOverflow", overflow),
+            ("addressesDenied", denied as u64),
+            ("bindingsNameless", kept_nameless as u64),
+            ("namesRefused", refused.total()),
+            ("preResolved", pre_resolved),
+            ("preResolveFailed", pre_resolve_failed),
         ];
         let policy = self.engine.policy();
         Summary {
@@ -371,7 +444,11 @@ impl Session {
                 .map(|a| std::net::IpAddr::from(*a).to_string())
                 .collect(),
             addresses,
-            counters: names.chain(own.map(|(name, count)| (name.to_owned(), count))).collect(),
+            counters: names
+                .chain(
+                    own.into_iter().chain(self.engine.causes()).map(|(name, count)| (name.to_owned(), count)),
+                )
+                .collect(),
         }
     }
 
@@ -405,15 +482,34 @@ impl Session {
     }
 }
 
+/// What the hosts file says; `None` if it cannot be read, which is logged.
+fn read_hosts(options: &Options) -> Option<Hosts> {
+    let path = &options.hosts;
+    match hosts::read(path) {
+        Ok(hosts) => {
+            if hosts.left_out > 0 {
+                let left_out = hosts.left_out;
+                tracing::warn!(path = %path.display(), left_out, "the hosts file has more names than are taken in");
+            }
+            Some(hosts)
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the hosts file cannot be read");
+            None
+        }
+    }
+}
+
 /// `lsm` where it works, unless the backend is given.
 fn start_engine(
     options: &Options,
     place: &Place,
     policy: &Arc<Compiled>,
+    hosts: &Hosts,
 ) -> Result<(Engine, Option<String>), SessionError> {
     let start = |backend| -> Result<Engine, SessionError> {
         let kernel = Kernel::load(backend, place.clone())?;
-        Ok(Engine::start(kernel, place, Arc::clone(policy), trusted(&policy.policy))?)
+        Ok(Engine::start(kernel, place, Arc::clone(policy), trusted(&policy.policy), hosts)?)
     };
     if let Some(backend) = options.backend {
         return Ok((start(backend)?, None));
@@ -456,6 +552,15 @@ fn place(options: &Options) -> Result<Place, SessionError> {
     };
     let &Options { no_binder, trust_by_address, .. } = options;
     Ok(Place { root, scope, no_binder, trust_by_address })
+}
+
+/// What is looked up for rules with `preResolve`: asked of the machine's resolvers, or those that the policy lists.
+fn pre_resolved(policy: &PolicySet) -> Wanted {
+    let servers = match &policy.dns().trusted_resolvers {
+        TrustedResolvers::Auto => resolvers::asked(),
+        TrustedResolvers::Listed(listed) => listed.iter().map(|resolver| resolver.address).collect(),
+    };
+    Wanted::of(policy, servers)
 }
 
 /// The resolvers whose answers may allow.

@@ -77,7 +77,7 @@ impl DomainName {
     }
 
     /// The name above every name: the base of a bare `*`.
-    fn root() -> Self {
+    pub fn root() -> Self {
         Self("".into())
     }
 }

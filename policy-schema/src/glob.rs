@@ -17,7 +17,8 @@ pub struct GlobSet {
 }
 
 impl GlobSet {
-    pub(crate) fn new(mut patterns: Vec<NameGlob>) -> Result<Self, GlobError> {
+    /// Compiles them.
+    pub fn new(mut patterns: Vec<NameGlob>) -> Result<Self, GlobError> {
         patterns.sort_by_cached_key(ToString::to_string);
         patterns.dedup();
         let mut builder = globset::GlobSet::builder();

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::client::{run, sibling, start_error, wait_child};
 use crate::netns::Confinement;
-use crate::{Backend, Cgroup, Deadline, HarnessError, Machine, Outcome, Result, wait_for};
+use crate::{Backend, Cgroup, Deadline, HarnessError, Machine, Netns, Outcome, Result, wait_for};
 
 /// What a daemon without `NOTIFY_SOCKET` support says on standard error when it is ready.
 const READY: &str = "enforcer is ready";
@@ -41,6 +41,7 @@ pub struct Daemon {
 pub struct DaemonBuilder<'guard> {
     backend: Backend,
     cgroup: Option<&'guard Cgroup>,
+    netns: Option<&'guard Netns>,
     instance: String,
     binary: Option<PathBuf>,
     policies: Vec<(String, String)>,
@@ -69,6 +70,13 @@ impl<'guard> DaemonBuilder<'guard> {
     #[must_use]
     pub fn cgroup(mut self, cgroup: Option<&'guard Cgroup>) -> Self {
         self.cgroup = cgroup;
+        self
+    }
+
+    /// Runs in a network namespace: what it asks resolvers itself, it asks there.
+    #[must_use]
+    pub fn netns(mut self, netns: &'guard Netns) -> Self {
+        self.netns = Some(netns);
         self
     }
 
@@ -124,7 +132,7 @@ impl<'guard> DaemonBuilder<'guard> {
     }
 
     fn spawn(self) -> Result<(Daemon, UnixDatagram)> {
-        let Self { backend, cgroup, instance, binary, policies, arguments, environment } = self;
+        let Self { backend, cgroup, netns, instance, binary, policies, arguments, environment } = self;
         let binary = match binary {
             Some(path) => path,
             None => enforcer()?,
@@ -153,7 +161,7 @@ impl<'guard> DaemonBuilder<'guard> {
         }
         command.args(arguments).envs(environment).env("NOTIFY_SOCKET", &notify);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-        Confinement { dies_with_parent: true, ..Confinement::default() }.apply(&mut command)?;
+        Confinement { netns, dies_with_parent: true, ..Confinement::default() }.apply(&mut command)?;
         let child = command.spawn().map_err(start_error(&command))?;
         let events =
             Mutex::new(EventFile { path: events, read: 0, partial: String::new(), events: Vec::new() });
@@ -169,6 +177,7 @@ impl Daemon {
         DaemonBuilder {
             backend,
             cgroup: None,
+            netns: None,
             instance: format!("test-{}-{count}", process::id()),
             binary: None,
             policies: Vec::new(),

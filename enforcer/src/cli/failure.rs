@@ -58,6 +58,12 @@ impl Failure {
         Self { message: format!("cannot write to standard output: {error}"), help: None, status: FAILED }
     }
 
+    /// What is asked of the daemon makes no sense there.
+    pub(super) fn bad_query(message: String) -> Self {
+        let help = "`enforcer names` without arguments lists everything, with the rules that match";
+        Self { message, help: Some(help.to_owned()), status: WRONG_INPUT }
+    }
+
     /// The daemon says something else than this version understands.
     pub(super) fn unknown_answer(error: serde_json::Error) -> Self {
         let message = format!("the answer of the daemon is not understood: {error}");

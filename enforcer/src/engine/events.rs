@@ -23,6 +23,7 @@ pub(super) fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
         address: event.address.into(),
         port: event.port,
         results: engine.names.names(&event.address),
+        cause: None,
         protocol: Protocol::Tcp,
         verdict: if event.flags & flag::DENY != 0 { Verdict::Deny } else { Verdict::Allow },
         blocked: event.flags & flag::BLOCKED != 0,

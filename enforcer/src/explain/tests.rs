@@ -160,3 +160,19 @@ fn a_sighting_counts_as_long_as_its_rule_holds_it_and_as_far_as_its_server_is_tr
     assert_eq!(live(&guard, &both), rule(Verdict::Deny, "bad"));
     assert_eq!(live(&guard, &[]), rule(Verdict::Deny, ""));
 }
+
+#[test]
+fn the_root_is_a_name_that_no_pattern_of_a_policy_is() {
+    let text = |rules: &str| format!("literalAddresses: deny\nrules:\n{rules}");
+    let none = compiled(&text("  - { name: other, action: deny, to: { names: [other.example] } }\n"));
+    let bad = compiled(&text("  - { name: bad, action: deny, to: { names: [bad.example] } }\n"));
+    let good = compiled(&text("  - { name: good, action: allow, to: { names: [bad.example] } }\n"));
+    // It was looked up, so it is no literal address; its alias denies, and allows nothing.
+    let root = [known(&[".", "bad.example"], true, 0, 60)];
+    assert_eq!(live(&none, &root), (Verdict::Allow, None));
+    assert_eq!(live(&bad, &root), (Verdict::Deny, Some("bad".to_owned())));
+    assert_eq!(live(&good, &root), (Verdict::Allow, None));
+    let every =
+        compiled(&text("  - { name: all, action: deny, allowBroad: true, to: { names: [\"*\"] } }\n"));
+    live(&every, &root);
+}

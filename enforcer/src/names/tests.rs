@@ -1,11 +1,14 @@
 use super::*;
+
+mod room;
+
 use policy_schema::{NoLists, Policy, PolicySet, Source};
 
 const SECOND: u64 = 1_000_000_000;
-const NOW: u64 = 1_000 * SECOND;
+pub(crate) const NOW: u64 = 1_000 * SECOND;
 const X: &str = "203.0.113.7";
 
-fn policy(version: u64, rules: &str) -> Compiled {
+pub(crate) fn policy(version: u64, rules: &str) -> Compiled {
     let text = format!("version: 1\nname: p\nhold: {{ deny: 100s, allow: 10s }}\nrules:\n{rules}");
     let (policy, _) = Policy::parse(&Source { path: "p.yaml".into(), text }, &NoLists).unwrap();
     let (set, _) = PolicySet::new(vec![policy], None).unwrap();
@@ -84,7 +87,7 @@ fn what_is_over_is_forgotten_and_the_next_change_is_known() {
     assert_eq!(table.next_change(&policy, NOW + 20 * SECOND), Some(NOW + 100 * SECOND));
     assert!(!table.expire(&policy, NOW + 99 * SECOND));
     assert!(table.expire(&policy, NOW + 100 * SECOND));
-    assert_eq!(table.size(), (0, 0));
+    assert_eq!(table.usage().addresses, 0);
 }
 
 #[test]
@@ -111,23 +114,30 @@ fn a_new_policy_judges_the_old_sightings() {
 }
 
 #[test]
-fn a_binding_that_no_record_explains_is_kept_nameless_until_its_end() {
-    let policy = policy(1, DENY);
+fn a_binding_that_no_record_explains_denies_as_long_as_any_deny_and_allows_until_its_end() {
+    let policy = policy(1, &format!("{DENY}{ALLOW}"));
     let mut table = NameTable::default();
-    let mut denied = Binding::IDENTITY;
-    denied.any.insert(0);
-    denied.expiry = NOW + 5 * SECOND;
-    assert_eq!(table.adopt(&[(address(X), denied)], &policy, NOW), 1);
-    assert_eq!(rules(table.truth(&policy, NOW).get(&address(X))), [0]);
-    assert!(table.truth(&policy, NOW + 6 * SECOND).is_empty());
+    let mut bound = Binding::IDENTITY;
+    (bound.any.insert(0), bound.any.insert(1));
+    bound.expiry = NOW + 5 * SECOND;
+    assert_eq!(table.adopt(&[(address(X), bound)], &policy, NOW), 1);
+    for (age, expected) in [(0, vec![0, 1]), (4, vec![0, 1]), (5, vec![0]), (99, vec![0]), (100, vec![])] {
+        let truth = table.truth(&policy, NOW + age * SECOND);
+        assert_eq!(rules(truth.get(&address(X))), expected, "{age} s");
+        // .. and it prolongs nothing that was allowed.
+        assert!(truth.get(&address(X)).is_none_or(|binding| binding.expiry == NOW + 5 * SECOND));
+    }
+    // Another name of the address prolongs no allowance of what is not known.
+    table.record(&answer(&["other.evil.example"], X, 60, NOW), &policy);
+    assert_eq!(rules(table.truth(&policy, NOW + 6 * SECOND).get(&address(X))), [0]);
 
     // An untrusted answer leaves no expiry: held as long as any deny.
-    denied.expiry = 0;
-    table.adopt(&[(address(X), denied)], &policy, NOW);
-    let truth = table.truth(&policy, NOW + 99 * SECOND);
-    assert_eq!(rules(truth.get(&address(X))), [0]);
-    // .. and it prolongs nothing that was allowed.
-    assert_eq!(truth[&address(X)].expiry, NOW + 5 * SECOND);
+    let mut table = NameTable::default();
+    bound = Binding { expiry: 0, ..Binding::IDENTITY };
+    bound.any.insert(0);
+    table.adopt(&[(address(X), bound)], &policy, NOW);
+    assert_eq!(rules(table.truth(&policy, NOW + 99 * SECOND).get(&address(X))), [0]);
+    assert!(table.truth(&policy, NOW + 100 * SECOND).is_empty());
 }
 
 #[test]
@@ -222,7 +232,7 @@ fn sightings_of_one_address_are_bounded_and_counted() {
     for n in 0..SIGHTINGS_MAX + 3 {
         table.record(&answer(&[&format!("h{n}.evil.example")], X, 60, NOW), &policy);
     }
-    assert_eq!(table.size(), (1, 3));
+    assert_eq!((table.usage().addresses, table.usage().refused.of_an_address), (1, 3));
     assert_eq!(rules(table.truth(&policy, NOW).get(&address(X))), [0]);
 }
 

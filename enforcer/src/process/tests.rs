@@ -1,4 +1,4 @@
-use super::{User, executable, executable_of, kernel_path, user_id};
+use super::{User, executable, executable_of, kernel_path, running, start_of, started, user_id};
 use enforcer_common::Address;
 use enforcer_common::event::{ConnectEvent, EXE_MAX};
 
@@ -68,4 +68,16 @@ fn root_has_number_zero() {
     assert_eq!(User::by_id(0).unwrap(), root);
     let error = User::by_name("no-such-user-here").unwrap_err();
     assert_eq!(error.to_string(), "there is no user `no-such-user-here`");
+}
+
+#[test]
+fn a_process_tells_when_it_started() {
+    let stat = "7 (a) b) 9) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 1234 1 1 1";
+    assert_eq!(start_of(stat), Some(12_340_000_000));
+    assert_eq!(start_of("7 (a"), None);
+    let own = started(std::process::id()).unwrap();
+    let now = crate::clock::boot();
+    assert!(own < now && started(1).unwrap() < own, "{own} {now}");
+    assert_eq!(started(u32::MAX), None);
+    assert!(running().contains(&std::process::id()) && running().contains(&1));
 }

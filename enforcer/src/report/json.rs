@@ -10,6 +10,7 @@ use serde_json::ser::Formatter;
 use super::clock::Rfc3339;
 use super::escape::is_harmless;
 use super::{Backend, Connect, Event, RuleName};
+use crate::cause::Cause;
 use crate::name::Name;
 
 /// Writes the event and ends the line.
@@ -42,6 +43,8 @@ enum Line<'a> {
         dst_ip: IpAddr,
         dst_port: u16,
         results: &'a [Name],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause>,
         proto: Protocol,
         verdict: Verdict,
         would_deny: bool,
@@ -130,6 +133,7 @@ impl<'a> From<&'a Connect> for Line<'a> {
             address,
             port,
             results,
+            cause,
             protocol,
             verdict,
             blocked,
@@ -151,6 +155,7 @@ impl<'a> From<&'a Connect> for Line<'a> {
             dst_ip: *address,
             dst_port: *port,
             results,
+            cause: *cause,
             proto: *protocol,
             verdict: *verdict,
             would_deny: connect.would_deny(),

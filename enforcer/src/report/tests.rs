@@ -1,5 +1,6 @@
 use super::clock::{Rfc3339, TimeOfDay};
 use super::{Backend, Connect, Event, Format, RuleName, Sink, SinkSpec, SpecError, Target, json, text};
+use crate::cause::Cause;
 use crate::name::Name;
 use policy_schema::{Mode, Protocol, Verdict};
 use std::io::{self, Write};
@@ -17,6 +18,7 @@ fn connect() -> Connect {
         address: "203.0.113.7".parse().unwrap(),
         port: 443,
         results: vec![Name::from_policy("www.evil.example")],
+        cause: None,
         protocol: Protocol::Tcp,
         verdict: Verdict::Deny,
         blocked: true,
@@ -62,6 +64,12 @@ fn dates_are_right_across_leap_years() {
     }
     assert_eq!(TimeOfDay(at(1_790_000_000, 123_456_789)).to_string(), "14:13:20.123");
     assert_eq!(Rfc3339(UNIX_EPOCH - Duration::from_secs(5)).to_string(), "1970-01-01T00:00:00.000000000Z");
+}
+
+#[test]
+fn an_address_without_a_name_has_a_cause() {
+    let event = Connect { results: Vec::new(), cause: Some(Cause::BeforeStart), ..connect() };
+    assert!(as_json(&Event::NetTcpConnect(event)).contains(r#""results":[],"cause":"beforeStart","proto""#));
 }
 
 #[test]

@@ -11,7 +11,6 @@ pub(super) fn reasons(policy: &PolicySet) -> Vec<String> {
         (policy.inbound() == Inbound::Judge, "`inbound: judge`"),
         (any(Rule::refuse_lookup), "`refuseLookup`"),
         (any(|rule| rule.on_deny() == OnDeny::Close), "`onDeny: close`"),
-        (any(|rule| !rule.pre_resolve().is_empty()), "`preResolve`"),
     ]
     .into_iter()
     .filter(|(asked, _)| *asked)

@@ -49,6 +49,15 @@ impl Builder<'_> {
         // An exception may be as broad as it likes: it makes the rule smaller.
         self.patterns(except_names.as_deref().unwrap_or_default(), true, &mut carved, &except.key("names"));
         let pre_resolve = if rule.pre_resolve == Some(true) { written } else { Vec::new() };
+        if rule.pre_resolve == Some(true) && pre_resolve.is_empty() {
+            let hint = "write the names that are meant into `names`; patterns and lists are not looked up";
+            self.warning(
+                &place.key("preResolve"),
+                "nothing-to-resolve",
+                "the rule has no name to look up",
+                hint,
+            );
+        }
         let destinations = Destinations {
             any: false,
             names: self.finish(set, &to.key("names")),
