@@ -98,7 +98,7 @@ async fn listen(socket: &Path, sender: &mpsc::Sender<Heard>) {
             Ok(()) => {}
             Err(error) if is_absent(&error) => pause = PAUSE_MAX,
             Err(error) => {
-                tracing::warn!(%error, again_after = ?pause, "systemd-resolved does not tell what it answers")
+                tracing::warn!(%error, again_after = ?pause, "systemd-resolved does not tell what it answers");
             }
         }
         tokio::time::sleep(pause).await;

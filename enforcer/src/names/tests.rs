@@ -118,7 +118,8 @@ fn a_binding_that_no_record_explains_denies_as_long_as_any_deny_and_allows_until
     let policy = policy(1, &format!("{DENY}{ALLOW}"));
     let mut table = NameTable::default();
     let mut bound = Binding::IDENTITY;
-    (bound.any.insert(0), bound.any.insert(1));
+    bound.any.insert(0);
+    bound.any.insert(1);
     bound.expiry = NOW + 5 * SECOND;
     assert_eq!(table.adopt(&[(address(X), bound)], &policy, NOW), 1);
     for (age, expected) in [(0, vec![0, 1]), (4, vec![0, 1]), (5, vec![0]), (99, vec![0]), (100, vec![])] {

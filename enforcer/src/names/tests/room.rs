@@ -120,7 +120,8 @@ fn a_lost_record_leaves_no_rule_too_open_that_wants_all_names() {
     // What the table knows is not taken for lost, and what spares a deny is not believed without a name.
     let (mut table, all) = known(ALL);
     let mut bound = Binding { all: Vector::EMPTY, expiry: NOW + 20 * SECOND, ..Binding::IDENTITY };
-    (bound.any.insert(0), bound.all.insert(0));
+    bound.any.insert(0);
+    bound.all.insert(0);
     assert_eq!(table.adopt(&[(address(X), bound)], &all, NOW), 0);
     let deny = policy(1, &ALL.replace("allow", "deny"));
     let mut table = NameTable::default();
