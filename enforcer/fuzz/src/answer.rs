@@ -41,10 +41,10 @@ pub fn check(message: &[u8]) {
     let place =
         message.iter().fold(message.len(), |sum, byte| sum.wrapping_mul(31).wrapping_add((*byte).into()));
     let cut = read(&message[..place % (message.len() + 1)]);
-    assert!(
-        is_part(&cut, &reading.chain, &reading.bindings.iter().map(|(a, b)| (*a, b.expiry)).collect()),
-        "cut: {cut:?} of {reading:?}"
-    );
+    let addresses = reading.bindings.iter().map(|(address, binding)| (*address, binding.expiry)).collect();
+    // Of a chain that is too long, which names find room depends on the others.
+    let fits = reading.chain.len() <= CHAIN_MAX;
+    assert!(!fits || is_part(&cut, &reading.chain, &addresses), "cut: {cut:?} of {reading:?}");
 }
 
 fn compare(message: &[u8], reading: &Reading, answer: &Answer) {
