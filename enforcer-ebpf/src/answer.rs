@@ -52,13 +52,15 @@ pub(crate) struct Datagram {
 /// Judges one received packet.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
-    let Some(datagram) = datagram(ctx, |ports| ports.source == DNS) else { return Delivery::Deliver };
+    if !ports(ctx).is_some_and(|ports| ports.source == DNS) {
+        return Delivery::Deliver;
+    }
     count::add(Counter::Answers, 1);
     let Some(claim) = Claim::take() else {
         count::add(Counter::NoScratch, 1);
         return refuse_if(ctx, denies_something());
     };
-    let at_risk = read(ctx, &datagram, claim.0);
+    let at_risk = read(ctx, claim.0);
     claim.release();
     refuse_if(ctx, at_risk)
 }
@@ -80,25 +82,16 @@ pub(crate) fn observe(ctx: &SkBuffContext) -> Delivery {
 
 /// Binds an answer and hands it over; returns whether a denied address may have been left unbound.
 #[inline(always)]
-fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
+fn read(ctx: &SkBuffContext, place: u32) -> bool {
     // SAFETY: plain helper call.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let Some(length) = prepare(ctx, datagram, place, now) else {
+    let length = admit(ctx, place, now);
+    if length == 0 {
         count::add(Counter::AnswersUnparsed, 1);
         return denies_something();
-    };
-    let doubt = doubt(ctx, datagram, place);
-    if let Some(scratch) = scratch::of(place) {
-        scratch.record.header.trusted = doubt.is_none().into();
-        scratch.record.header.doubt = doubt.map_or(0, |doubt| doubt as u8);
-        if matches!(doubt, Some(Doubt::Unsolicited)) {
-            // Told now and then: whoever floods does not fill the ring.
-            if now.wrapping_sub(maps::control(Control::LastUnsolicited)) > UNSOLICITED_PERIOD {
-                maps::set_time(Control::LastUnsolicited, now);
-                hand_over(scratch, length, now);
-            }
-            return false;
-        }
+    }
+    if scratch::of(place).is_none_or(|scratch| scratch.record.header.doubt == Doubt::Unsolicited as u8) {
+        return false;
     }
     let slots = maps::control(Control::Slots);
     let mut at_risk = 0;
@@ -114,6 +107,27 @@ fn read(ctx: &SkBuffContext, datagram: &Datagram, place: u32) -> bool {
         hand_over(scratch, length, now);
     }
     at_risk != 0
+}
+
+/// Copies the answer into the scratch, with what is thought of it; its length, 0 if it cannot be copied. A subprogram: its
+/// frame is gone when the answer is parsed.
+#[inline(never)]
+fn admit(ctx: &SkBuffContext, place: u32, now: u64) -> u32 {
+    let Some(datagram) = datagram(ctx, |_| true) else { return 0 };
+    let Some(length) = prepare(ctx, &datagram, place, now) else { return 0 };
+    let doubt = doubt(ctx, &datagram, place);
+    if let Some(scratch) = scratch::of(place) {
+        scratch.record.header.trusted = doubt.is_none().into();
+        scratch.record.header.doubt = doubt.map_or(0, |doubt| doubt as u8);
+        // Told now and then: whoever floods does not fill the ring.
+        if matches!(doubt, Some(Doubt::Unsolicited))
+            && now.wrapping_sub(maps::control(Control::LastUnsolicited)) > UNSOLICITED_PERIOD
+        {
+            maps::set_time(Control::LastUnsolicited, now);
+            hand_over(scratch, length, now);
+        }
+    }
+    length
 }
 
 /// Copies the message and its circumstances into the scratch.
@@ -133,8 +147,8 @@ fn prepare(ctx: &SkBuffContext, datagram: &Datagram, place: u32, now: u64) -> Op
     Some(length)
 }
 
-/// Why the answer is not believed, if it is not; counted. A subprogram: its frame is gone when the answer is parsed.
-#[inline(never)]
+/// Why the answer is not believed, if it is not; counted.
+#[inline(always)]
 fn doubt(ctx: &SkBuffContext, answer: &Datagram, place: u32) -> Option<Doubt> {
     let solicited = match queries::asked(ctx, place, &answer.source) {
         Asked::Yes => Ok(()),
@@ -224,6 +238,13 @@ pub(crate) fn in_scope(ctx: &SkBuffContext) -> bool {
     let (scope, level) = (setting!(scope), setting!(scope_level));
     // SAFETY: the context is the packet that the helper wants.
     scope == 0 || unsafe { bpf_skb_ancestor_cgroup_id(ctx.as_ptr().cast(), level as i32) } == scope
+}
+
+/// The ports of a packet, if it is a datagram.
+#[inline(always)]
+fn ports(ctx: &SkBuffContext) -> Option<Ports> {
+    let packet = Skb(ctx);
+    Network::of(&packet).filter(|network| network.protocol == UDP)?.ports(&packet)
 }
 
 /// The datagram in a packet, if its ports are wanted.
