@@ -50,7 +50,7 @@ struct Nameless {
 /// What recording an answer showed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Recorded {
-    /// The kernel's binder cannot have bound everything: a glob, or a message that it did not read.
+    /// The kernel's binder cannot have bound everything: a message that it did not read whole.
     pub late: bool,
     /// The answer says something to some rule.
     pub matters: bool,
@@ -82,7 +82,7 @@ impl NameTable {
         }
         let matters = !said.any.is_empty() || !said.except.is_empty() || policy.binds_everything();
         let unread = (answer.unparsed_by_kernel || answer.beyond_binder) && matters;
-        Recorded { late: (unread || said.late) && !answer.addresses.is_empty(), matters }
+        Recorded { late: unread && !answer.addresses.is_empty(), matters }
     }
 
     /// Judges every sighting anew, by another policy. Nameless bindings mean something only to the policy they were made
@@ -105,9 +105,9 @@ impl NameTable {
         let mut adopted = 0;
         for (address, binding) in fresh {
             let mut explained = self.sighted(address, policy, now).any;
-            // Some of it is taken back by an exception that the binder does not see.
+            // What a sighting has said is no riddle once it is over.
             for sighting in self.addresses.get(address).map_or(&[][..], Vec::as_slice) {
-                explained.union(&sighting.said.bound);
+                explained.union(&sighting.said.any);
             }
             if binding.any.without(&explained).is_empty() {
                 continue;
@@ -229,7 +229,7 @@ impl NameTable {
             if sighting.trusted && end_of_trust > now {
                 binding.expiry = binding.expiry.max(end_of_trust);
             }
-            let Contribution { any, all, except, bound: _, late: _ } = &sighting.said;
+            let Contribution { any, all, except } = &sighting.said;
             let mut any = *any;
             any.intersect(&matches);
             any.intersect(&allowed);
