@@ -14,7 +14,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     slice,
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 mod mapped;
@@ -173,7 +173,14 @@ pub fn compile(policy: PolicySet) -> Result<Compiled, LoadError> {
         read.map_err(|error| LoadError::Random(error.into()))?;
         *word = u64::from_ne_bytes(bytes);
     }
-    Ok(Compiled::new(policy, random, process::user_id)?.without_names())
+    let began = Instant::now();
+    let compiled = Compiled::new(policy, random, process::user_id)?;
+    tracing::debug!(
+        micros = began.elapsed().as_micros(),
+        buckets = compiled.image.len(),
+        "the policy is compiled"
+    );
+    Ok(compiled.without_names())
 }
 
 /// The policy files that the paths stand for: a directory stands for its `.yaml` and `.yml` files, sorted. Hidden entries

@@ -86,7 +86,8 @@ fn names_of_full_length_are_matched_to_their_first_byte() {
 /// What lists of words and of advertising hosts look like.
 #[test]
 fn a_thousand_globs_fit() {
-    let shapes: [(&str, usize, fn(u32) -> String); 3] = [
+    type Shape = (&'static str, usize, fn(u32) -> String);
+    let shapes: [Shape; 3] = [
         ("prefixes below one name", 1 << 20, |word| format!("{word:x}*.ads.example")),
         ("words anywhere below one name", 1 << 20, |word| format!("*{word:x}*.ads.example")),
         ("prefixes of many names", 4 << 20, |word| format!("ads-*.{word:x}.example")),
