@@ -102,8 +102,8 @@ impl Globs {
     /// Where each byte leads.
     fn lanes(&self, state: &[u32], states: &mut States) -> Option<[u16; LANES]> {
         let takes =
-            |part: &u32| if let Takes::Byte(byte) = self.part(*part).takes { Some(byte) } else { None };
-        let apart: BTreeSet<u8> = state.iter().filter_map(takes).chain([b'.']).collect();
+            |(_, part): (u32, Part)| if let Takes::Byte(byte) = part.takes { Some(byte) } else { None };
+        let apart: BTreeSet<u8> = self.each(state).filter_map(takes).chain([b'.']).collect();
         let others = states.number(self.after(state, OTHER))?;
         apart.into_iter().try_fold([others; LANES], |lanes, byte| {
             Some(with(lanes, lane(byte), states.number(self.after(state, byte))?))
@@ -112,38 +112,44 @@ impl Globs {
 
     /// What may match after `byte`.
     fn after(&self, state: &[u32], byte: u8) -> Vec<u32> {
-        let next = |at: &u32| {
-            let part = self.part(*at);
-            match part.takes {
-                Takes::All => Some(*at),
-                Takes::Byte(own) => (own == byte).then_some(part.rest),
-                Takes::Label => (byte != b'.').then_some(*at),
-                Takes::Nothing => None,
-            }
+        let next = |(at, part): (u32, Part)| match part.takes {
+            Takes::All => Some(at),
+            Takes::Byte(own) => (own == byte).then_some(part.rest),
+            Takes::Label => (byte != b'.').then_some(at),
+            Takes::Nothing => None,
         };
-        self.settled(state.iter().filter_map(next).collect())
+        self.settled(self.each(state).filter_map(next).collect())
     }
 
-    /// The same parts in their one form.
+    /// The parts that may match: those of a state, and since a `*` stands for no byte as well, what is left of it.
+    fn each<'a>(&'a self, state: &'a [u32]) -> impl Iterator<Item = (u32, Part)> + 'a {
+        let skipped = |part: Part| (part.takes == Takes::Label).then_some(part.rest);
+        let with_rest = move |at: &u32| [Some(*at), skipped(self.part(*at))];
+        state.iter().flat_map(with_rest).flatten().map(|at| (at, self.part(at)))
+    }
+
+    /// The same parts, each once, without those that another one makes needless.
     fn settled(&self, mut state: Vec<u32>) -> Vec<u32> {
-        // A `*` stands for no byte as well.
-        let parts = state.iter().map(|at| self.part(*at));
-        let skipped: Vec<u32> =
-            parts.filter(|part| part.takes == Takes::Label).map(|part| part.rest).collect();
-        state.extend(skipped);
-        state.sort_unstable();
+        // Most of it is in order: what stays keeps its place.
+        state.sort();
         state.dedup();
-        let all = state.clone();
+        let takes_any = |at: &u32| matches!(self.part(*at).takes, Takes::All | Takes::Label);
+        let loops: Vec<u32> = state.iter().copied().filter(takes_any).collect();
+        let between = loops.first().copied().zip(loops.last().copied());
         state.retain(|at| {
             let mut wider = iter::successors(self.part(*at).wider, |at| self.part(*at).wider);
-            !wider.any(|wider| all.binary_search(&wider).is_ok())
+            let known = |wider: u32| {
+                between.is_some_and(|(first, last)| (first..=last).contains(&wider))
+                    && loops.binary_search(&wider).is_ok()
+            };
+            !wider.any(known)
         });
         state
     }
 
     /// The set of what has matched when the name ends here.
     fn set(&self, state: &[u32], sets: &mut Sets) -> Result<u16, ImageError> {
-        let parts = state.iter().map(|at| self.part(*at));
+        let parts = self.each(state).map(|(_, part)| part);
         parts.filter(|part| matches!(part.takes, Takes::All | Takes::Nothing)).try_fold(0, |set, part| {
             let Part { class, except, .. } = part;
             sets.change(set, Meant { class, except, forms: &[Form::Exact] })
