@@ -12,6 +12,8 @@ pub(crate) struct BpfLoop;
 impl Repeat for BpfLoop {
     #[inline(always)]
     fn repeat<S: Step>(count: u32, state: &mut S) {
+        // The helper looks at the whole register, and LLVM leaves in its upper half what a `u32` was cut from.
+        let count = masked::<0x7fff_ffff>(count.into()) as u32;
         // SAFETY: the callback has the signature that the helper wants, and gets the state it was made for, which lives
         // on this stack frame until the helper returns.
         unsafe { bpf_loop(count, callback::<S> as *mut c_void, (&raw mut *state).cast(), 0) };

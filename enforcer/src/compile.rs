@@ -5,7 +5,7 @@ use enforcer_common::{
     Address, CgroupSubjects, CidrEntry, Vector, decide,
     image::{self, ClassVector, ImageBuilder, ImageError, Protocol},
 };
-use policy_schema::{Action, Mode, OnError, OtherResolvers, PolicySet, Rule, SharedAddress};
+use policy_schema::{Action, Location, Mode, OnError, OtherResolvers, PolicySet, Rule, SharedAddress};
 use std::collections::BTreeMap;
 
 mod cidrs;
@@ -39,9 +39,25 @@ pub struct Compiled {
     pub holds: Vec<Hold>,
     /// The longest of them for what allows, or spares from a deny.
     pub hold_allow: u64,
-    /// Rules with in-label globs, which user space alone can match.
-    globs: Vec<u16>,
     binds_everything: bool,
+}
+
+/// Why a policy fits no image.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// It has too much of something.
+    #[error(transparent)]
+    Image(ImageError),
+    /// Its globs are more than the automaton that matches them may have states.
+    #[error(
+        "the names with a `*` inside a label are too many to be told apart, most of them in rule `{rule}` ({location})"
+    )]
+    TooManyGlobs {
+        /// The rule that takes the most states.
+        rule: String,
+        /// Where it stands.
+        location: Location,
+    },
 }
 
 /// For which rules a sighting counts for how long, at least.
@@ -55,6 +71,30 @@ pub struct Hold {
     pub narrows: Vector,
 }
 
+impl CompileError {
+    fn new(error: ImageError, policy: &PolicySet) -> Self {
+        let ImageError::TooManyGlobs { class } = error else { return Self::Image(error) };
+        match policy.rules().get(usize::from(class)) {
+            Some(rule) => {
+                Self::TooManyGlobs { rule: rule.name().to_owned(), location: rule.location().clone() }
+            }
+            None => Self::Image(error),
+        }
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Image(ImageError::TooManySets) => Some("let rules share their lists whole, or merge rules"),
+            Self::Image(_) => None,
+            Self::TooManyGlobs { .. } => Some(
+                "merge patterns that differ before their last `*`: `ads-*.example.com` says what `ads-a*.example.com` and \
+                 `ads-b*.example.com` say; patterns with a `*` at both ends of a word cost the most",
+            ),
+        }
+    }
+}
+
 impl Compiled {
     /// The number that a policy is compiled with.
     pub const FIRST: u64 = 1;
@@ -62,16 +102,15 @@ impl Compiled {
     /// Compiles a policy. `random` keys the name hash, `user_id` finds users by name.
     ///
     /// # Errors
-    /// [`ImageError`].
+    /// [`CompileError`].
     pub fn new(
         policy: PolicySet,
         random: [u64; 8],
         user_id: impl Fn(&str) -> Option<u32>,
-    ) -> Result<Self, ImageError> {
-        let mut image = names::image(&policy, random)?;
+    ) -> Result<Self, CompileError> {
+        let mut image = names::image(&policy, random).map_err(|error| CompileError::new(error, &policy))?;
         let mut deny = Vector::EMPTY;
         let mut holds: BTreeMap<u64, Hold> = BTreeMap::new();
-        let mut globs = Vec::new();
         for (class, rule) in numbered(&policy) {
             mark(&mut image, class, rule);
             if rule.action() == Action::Deny {
@@ -80,9 +119,6 @@ impl Compiled {
             holds.entry(nanoseconds(rule.hold())).or_default().matches.insert(class);
             if can_be_narrowed(rule) {
                 holds.entry(nanoseconds(rule.spare())).or_default().narrows.insert(class);
-            }
-            if !rule.globs().is_empty() || !rule.except_globs().is_empty() {
-                globs.push(class);
             }
         }
         let default = policy.default();
@@ -101,14 +137,13 @@ impl Compiled {
         let all_sightings = policy.rules().iter().any(|rule| rule.shared_address() == SharedAddress::All);
         Ok(Self {
             version: Self::FIRST,
-            image: image.build()?,
+            image: image.build().map_err(|error| CompileError::new(error, &policy))?,
             cidrs: cidrs::fold(&policy),
             users,
             unknown_users,
             deny,
             holds,
             hold_allow,
-            globs,
             binds_everything: all_sightings || literal_deny,
             policy,
         })

@@ -2,7 +2,7 @@
 //! compiled policy; the reasons are those of the reference evaluator. Pure.
 
 use crate::{
-    compile::{Compiled, HostMaps},
+    compile::{CompileError, Compiled, HostMaps},
     dns::Answer,
     live::KnownSighting,
     name::Name,
@@ -41,7 +41,7 @@ pub enum ExplainError {
     },
     /// The policy fits no image.
     #[error(transparent)]
-    Image(#[from] enforcer_common::image::ImageError),
+    Compile(#[from] CompileError),
     /// The compiled policy is damaged. This must not happen either.
     #[error("internal error: the compiled policy cannot be read: {0:?}")]
     Undecidable(decide::Error),
@@ -50,7 +50,7 @@ pub enum ExplainError {
 /// Compiles a policy to explain by it. `user_id` finds users by name.
 ///
 /// # Errors
-/// [`ExplainError::Image`].
+/// [`ExplainError::Compile`].
 pub fn compile(
     policy: policy_schema::PolicySet,
     user_id: impl Fn(&str) -> Option<u32>,

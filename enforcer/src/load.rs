@@ -1,8 +1,12 @@
 //! Policies from files.
 
-use crate::{compile::Compiled, process};
-use enforcer_common::image::ImageError;
-use policy_schema::{Cases, Diagnostic, ListFile, Mode, Policy, PolicySet, ReadList, Report, Source};
+use crate::{
+    compile::{CompileError, Compiled},
+    process,
+};
+use policy_schema::{
+    Cases, Diagnostic, ListFile, Location, Mode, Policy, PolicySet, ReadList, Report, Source,
+};
 use std::{
     cell::RefCell,
     fs,
@@ -10,7 +14,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     slice,
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 mod mapped;
@@ -37,7 +41,7 @@ pub enum LoadError {
     Policy(Report),
     /// The policy is too large.
     #[error(transparent)]
-    Image(#[from] ImageError),
+    Compile(#[from] CompileError),
     /// No randomness for the key of the name hash.
     #[error("the system gives no random numbers: {0}")]
     Random(io::Error),
@@ -50,10 +54,8 @@ impl LoadError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; examples are in `examples/policies/`".to_owned())
             }
-            Self::Image(ImageError::TooManySets) => {
-                Some("let rules share their lists whole, or merge rules".to_owned())
-            }
-            Self::Read { .. } | Self::Policy(_) | Self::Image(_) | Self::Random(_) => None,
+            Self::Compile(error) => error.help().map(str::to_owned),
+            Self::Read { .. } | Self::Policy(_) | Self::Random(_) => None,
             Self::Empty(_) => Some("policy files end in `.yaml` or `.yml`".to_owned()),
             Self::NoCases(_) => Some("test files are called `NAME.test.yaml`".to_owned()),
         }
@@ -63,22 +65,32 @@ impl LoadError {
     pub fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             Self::Policy(report) => report.diagnostics(),
-            Self::Read { .. } | Self::Empty(_) | Self::NoCases(_) | Self::Image(_) | Self::Random(_) => &[],
+            Self::Read { .. } | Self::Empty(_) | Self::NoCases(_) | Self::Compile(_) | Self::Random(_) => &[],
         }
     }
 
     /// The same as findings: a path that is wrong is one more.
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {
         let (help, message) = (self.help(), self.to_string());
+        let mut at = None;
         let (path, code) = match self {
             Self::Policy(report) => return report.into_diagnostics(),
             Self::Read { path, .. } => (path, "unreadable-file"),
             Self::Empty(path) => (path, "no-policy-file"),
             Self::NoCases(path) => (path, "no-test-file"),
+            Self::Compile(CompileError::TooManyGlobs {
+                location: Location { file, line, column }, ..
+            }) => {
+                at = Some((line, column));
+                (file, "too-many-globs")
+            }
             // It is about all files together.
-            Self::Image(_) | Self::Random(_) => (PathBuf::from("."), "not-compiled"),
+            Self::Compile(CompileError::Image(_)) | Self::Random(_) => (PathBuf::from("."), "not-compiled"),
         };
         let mut found = Diagnostic::of_file(path, code, message);
+        if let Some(at) = at {
+            (found.line, found.column) = at;
+        }
         found.hint = help;
         vec![found]
     }
@@ -161,7 +173,14 @@ pub fn compile(policy: PolicySet) -> Result<Compiled, LoadError> {
         read.map_err(|error| LoadError::Random(error.into()))?;
         *word = u64::from_ne_bytes(bytes);
     }
-    Ok(Compiled::new(policy, random, process::user_id)?.without_names())
+    let began = Instant::now();
+    let compiled = Compiled::new(policy, random, process::user_id)?;
+    tracing::debug!(
+        micros = began.elapsed().as_micros(),
+        buckets = compiled.image.len(),
+        "the policy is compiled"
+    );
+    Ok(compiled.without_names())
 }
 
 /// The policy files that the paths stand for: a directory stands for its `.yaml` and `.yml` files, sorted. Hidden entries

@@ -80,7 +80,7 @@ pub struct Usage {
 /// What recording an answer showed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Recorded {
-    /// The kernel's binder cannot have bound everything: a glob, or a message that it did not read.
+    /// The kernel's binder cannot have bound everything: a message that it did not read whole.
     pub late: bool,
     /// The answer says something to some rule.
     pub matters: bool,
@@ -105,7 +105,7 @@ impl NameTable {
         }
         let matters = !said.any.is_empty() || !said.except.is_empty() || policy.binds_everything();
         let unread = (answer.unparsed_by_kernel || answer.beyond_binder) && matters;
-        Recorded { late: (unread || said.late) && !answer.addresses.is_empty(), matters }
+        Recorded { late: unread && !answer.addresses.is_empty(), matters }
     }
 
     /// Takes in what the hosts file says. What it says no longer ends as if it had been answered now.
@@ -344,23 +344,19 @@ impl NameTable {
     ) -> Option<Binding> {
         let sighted = self.sighted(address, policy, now);
         let (mut any, mut all, mut except) = (sighted.any, sighted.all, sighted.except);
-        let mut late = false;
         for sighting in self.of(address) {
-            let Contribution { any: _, all: own_all, except: own_except, bound, late: own_late } =
-                &sighting.said;
-            // Some of it is taken back by an exception that the binder does not see.
-            any.union(bound);
+            let Contribution { any: own_any, all: own_all, except: own_except } = &sighting.said;
+            // What a sighting has said is no riddle once it is over.
+            any.union(own_any);
             all.intersect(own_all);
             except.union(own_except);
-            late |= own_late;
         }
         if !binding.any.without(&any).is_empty() {
             return Some(*binding);
         }
-        // The binder sees no more than the question of what narrows an allow rule, but for globs.
         let narrowed = all.without(&binding.all).without(&policy.deny);
         let excepted = binding.except.without(&except).without(&policy.deny);
-        if late || narrowed.is_empty() && excepted.is_empty() {
+        if narrowed.is_empty() && excepted.is_empty() {
             return None;
         }
         // Doubt only makes stricter: a name that is not known spares no deny.
@@ -403,7 +399,7 @@ fn combined<'a>(
         if sighting.trusted && live(sighting, policy.hold_allow) {
             binding.expiry = binding.expiry.max(sighting.end(policy.hold_allow));
         }
-        let Contribution { any, all, except, bound: _, late: _ } = &sighting.said;
+        let Contribution { any, all, except } = &sighting.said;
         let mut any = *any;
         any.intersect(&matches);
         any.intersect(&allowed);

@@ -39,8 +39,7 @@ impl GlobSet {
         if self.patterns.is_empty() {
             return None;
         }
-        // globset has one separator, the slash: with the dots turned into it no `*` crosses a label.
-        let index = *self.set.matches(name.replace('.', "/")).first()?;
+        let index = *self.set.matches(name_as_path(name)).first()?;
         self.patterns.get(index)
     }
 
@@ -149,6 +148,20 @@ fn as_path(glob: &NameGlob) -> Result<String, GlobError> {
         Form::Both => format!("**/{path}"),
         Form::Exact => path,
     })
+}
+
+/// globset has one separator, the slash: with the dots turned into it no `*` crosses a label. A byte that is written
+/// `\DDD` is one character, which no glob names.
+fn name_as_path(name: &str) -> String {
+    let mut path = String::with_capacity(name.len());
+    let mut characters = name.chars();
+    while let Some(character) = characters.next() {
+        if character == '\\' {
+            characters.nth(2);
+        }
+        path.push(if character == '.' { '/' } else { character });
+    }
+    path
 }
 
 /// One `*` for several in a row, which globset would read as any number of segments.

@@ -158,6 +158,10 @@ pub struct Scratch {
     finished: u32,
     /// 1 while the name that is hashed is also looked up.
     look_up: u32,
+    /// First bucket of the glob automaton of the slot.
+    globs: u32,
+    /// Its state while a name is looked up; 0 = no glob can match.
+    glob: u32,
     /// Owner as a compression pointer, and its hash: most records repeat the one before.
     owner_pointer: u32,
     owner_hash: u64,
@@ -269,6 +273,8 @@ impl Scratch {
             part_end: 0,
             finished: 0,
             look_up: 0,
+            globs: 0,
+            glob: 0,
             owner_pointer: 0,
             owner_hash: 0,
             hash: 0,

@@ -12,6 +12,7 @@
 //! | 20.. | name table: 8 entries a bucket, each a 48-bit fingerprint and a 16-bit set number |
 //! | sets | four vectors a set: rules that match the name itself, that except it, that match what is below it, that except that |
 //! | ports | optional: 65,536 16-bit numbers of port vectors for TCP, then for UDP; then the port vectors |
+//! | globs | optional: the automaton of the in-label globs, 64 16-bit numbers a state: the next state by [`lane`] of a byte, and the set of what has matched at [`ACCEPTS`] |
 
 use crate::{
     Vector,
@@ -37,6 +38,13 @@ pub const ERRNOS: u32 = 10;
 pub const STASH: u32 = 18;
 /// Bucket with every class: the ports of a policy in which no rule names a port.
 pub const FULL: u32 = 19;
+
+/// Numbers in a row of the glob automaton.
+pub const LANES: usize = 64;
+/// Where a row has its set, at a lane that no byte has.
+pub const ACCEPTS: u32 = 1;
+/// The state of the glob automaton in front of a name.
+const GLOB_START: u32 = 1;
 
 /// A vector over the classes, by its place in a class word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,7 +82,7 @@ impl<'a> ClassWord<'a> {
 }
 
 /// Says that a bucket array is an image of this layout; changes with it.
-pub const MAGIC: u64 = 0x656e_666f_7263_0002;
+pub const MAGIC: u64 = 0x656e_666f_7263_0003;
 
 /// Read access to the buckets of one image.
 pub trait Buckets {
@@ -165,6 +173,12 @@ impl<'a> Meta<'a> {
         self.0.0[7] as u32
     }
 
+    /// The automaton of the in-label globs.
+    #[inline(always)]
+    pub fn globs(&self) -> Automaton {
+        Automaton((self.0.0[7] >> 32) as u32)
+    }
+
     /// First bucket of the sets.
     #[inline(always)]
     fn sets(&self) -> u32 {
@@ -222,11 +236,8 @@ pub fn ports<'a>(
     if meta.ports() == 0 {
         return image.bucket(FULL);
     }
-    let number = u32::from(port) + if matches!(protocol, Protocol::Udp) { 0x1_0000 } else { 0 };
-    let bucket = image.bucket(meta.ports() + number / 32)?;
-    let word = bucket[Word::of(u64::from(number / 4))];
-    let vector = word >> (number % 4 * 16) & 0xffff;
-    image.bucket(meta.port_vectors() + vector as u32)
+    let port = u32::from(port) + if matches!(protocol, Protocol::Udp) { 0x1_0000 } else { 0 };
+    image.bucket(meta.port_vectors() + number(image, meta.ports(), port)?)
 }
 
 /// The number of the set that a hashed name has in the table, 0 if it has none.
@@ -256,12 +267,69 @@ pub fn set<'a>(
     Some((image.bucket(at)?, image.bucket(at + 1)?))
 }
 
+/// The automaton that matches all in-label globs of a policy at once, over a name from its last byte to its first.
+/// State 0 is that from which nothing matches any more, and without globs the only one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Automaton(u32);
+
+impl Automaton {
+    /// The rows at this bucket, see [`Automaton::bucket`].
+    #[inline(always)]
+    pub fn at(bucket: u32) -> Self {
+        Self(bucket)
+    }
+
+    /// First bucket of the rows, 0 without globs.
+    #[inline(always)]
+    pub fn bucket(&self) -> u32 {
+        self.0
+    }
+
+    /// The state in front of a name.
+    #[inline(always)]
+    pub fn start(&self) -> u32 {
+        if self.0 == 0 { 0 } else { GLOB_START }
+    }
+
+    /// The state after a further byte of the name.
+    #[inline(always)]
+    pub fn step(&self, image: &impl Buckets, state: u32, byte: u8) -> u32 {
+        number(image, self.0, state * LANES as u32 + lane(byte)).unwrap_or(0)
+    }
+
+    /// The set of what matches a name that ends in this state, 0 if nothing does; for [`set`] with [`Form::Exact`].
+    #[inline(always)]
+    pub fn set(&self, image: &impl Buckets, state: u32) -> u32 {
+        number(image, self.0, state * LANES as u32 + ACCEPTS).unwrap_or(0)
+    }
+}
+
+/// Where a row of the glob automaton has the next state: the bytes of which names in a policy are made have lanes of their
+/// own, all others have lane 0.
+#[inline(always)]
+pub fn lane(byte: u8) -> u32 {
+    let low = u32::from(byte & 0x1f);
+    match byte {
+        b'-' | b'.' | b'0'..=b'9' => low,
+        b'_' | b'a'..=b'z' => low | 0x20,
+        _ => 0,
+    }
+}
+
 /// The errno of a class.
 #[inline(always)]
 pub fn errno(image: &impl Buckets, class: u16) -> Option<u8> {
     let bucket = image.bucket(ERRNOS + u32::from(class) / 64)?;
     let word = bucket[Word::of(u64::from(class) / 8)];
     Some((word >> (class % 8 * 8)) as u8)
+}
+
+/// The 16-bit number at `index` of the table that starts at bucket `start`.
+#[inline(always)]
+fn number(image: &impl Buckets, start: u32, index: u32) -> Option<u32> {
+    let bucket = image.bucket(start + index / 32)?;
+    let word = bucket[Word::of(u64::from(index / 4))];
+    Some((word >> (index % 4 * 16)) as u32 & 0xffff)
 }
 
 /// Set number of the entry with this fingerprint, 0 if the bucket has none; a set number is never 0.

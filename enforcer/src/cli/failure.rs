@@ -143,7 +143,7 @@ impl From<LoadError> for Failure {
             LoadError::Read { .. }
             | LoadError::Empty(_)
             | LoadError::NoCases(_)
-            | LoadError::Image(_)
+            | LoadError::Compile(_)
             | LoadError::Random(_) => error.to_string(),
         };
         Self { message, help, status: WRONG_INPUT }
@@ -164,7 +164,7 @@ impl From<ExplainError> for Failure {
                     "this is a fault of enforcer: please report it, with the policy and the command line";
                 (Some(help.to_owned()), INTERNAL)
             }
-            ExplainError::Image(_) => (None, FAILED),
+            ExplainError::Compile(error) => (error.help().map(str::to_owned), FAILED),
         };
         Self { message: error.to_string(), help, status }
     }

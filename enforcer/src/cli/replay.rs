@@ -2,6 +2,7 @@
 
 use super::{Failure, OutputFormat};
 use crate::{
+    compile::CompileError,
     compile::Compiled,
     load::{self, LoadError},
     replay::{self, CaptureError, Counts, Replay},
@@ -51,7 +52,8 @@ pub(super) fn main(
     Arguments { captures, policies, unasked, format }: Arguments,
 ) -> Result<ExitCode, Failure> {
     let compiled = compiled(&policies)?;
-    let everything = replay::image_of_everything().map_err(LoadError::from)?;
+    let everything =
+        replay::image_of_everything().map_err(|error| LoadError::from(CompileError::Image(error)))?;
     let mut replay = Replay::new(&everything, compiled.as_ref(), unasked);
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut errors: Vec<CaptureError> = Vec::new();

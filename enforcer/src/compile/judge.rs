@@ -1,4 +1,4 @@
-//! What a sighting says: the names through the same image that the kernel has, in-label globs through globset.
+//! What a sighting says, by the same image that the kernel has.
 
 use super::Compiled;
 use crate::name::Name;
@@ -17,24 +17,17 @@ pub struct Contribution {
     pub all: Vector,
     /// Rules whose exceptions it matches.
     pub except: Vector,
-    /// `any` as the kernel's binder has it, which sees no in-label globs.
-    pub bound: Vector,
-    /// Whether the kernel's binder has anything else than this.
-    pub late: bool,
 }
 
 /// `chain` is the question, then what it leads to.
 pub(super) fn judge(compiled: &Compiled, chain: &[Name], trusted: bool) -> Contribution {
-    let (mut whole, mut kernel) = (Sets::default(), Sets::default());
+    let mut sets = Sets::default();
     for (position, member) in chain.iter().enumerate() {
-        let (mut to, mut except) = by_image(&compiled.image, member);
-        kernel.add(position, &to, &except);
-        by_globs(compiled, member, &mut to, &mut except);
-        whole.add(position, &to, &except);
+        let (to, except) = by_image(&compiled.image, member);
+        sets.add(position, &to, &except);
     }
-    let (any, all, except) = whole.says(&compiled.deny, trusted);
-    let seen_by_kernel = kernel.says(&compiled.deny, trusted);
-    Contribution { any, all, except, bound: seen_by_kernel.0, late: (any, all, except) != seen_by_kernel }
+    let (any, all, except) = sets.says(&compiled.deny, trusted);
+    Contribution { any, all, except }
 }
 
 #[derive(Default)]
@@ -75,41 +68,31 @@ impl Sets {
     }
 }
 
-/// Rules that match or except the name, by exact names and suffixes.
+/// Rules that match or except the name.
 fn by_image(image: &Vec<Vector>, member: &Name) -> (Vector, Vector) {
     let (mut to, mut except) = (Vector::EMPTY, Vector::EMPTY);
     let (Some(meta), Some(key)) = (Meta::of(image), image.bucket(image::KEY)) else { return (to, except) };
-    let mut collect = |hash, form| {
-        let number = image::find(image, &meta, key, hash);
+    let mut add = |number, form| {
         if let Some((found, excepted)) = image::set(image, &meta, number, form) {
             to.union(found);
             except.union(excepted);
         }
     };
-    let mut hash = name::START;
-    collect(hash, Form::Below);
+    let globs = meta.globs();
+    let (mut hash, mut glob) = (name::START, globs.start());
+    add(image::find(image, &meta, key, hash), Form::Below);
     for byte in member.as_bytes().iter().rev() {
         if *byte == b'.' {
-            collect(hash, Form::Below);
+            add(image::find(image, &meta, key, hash), Form::Below);
         }
         hash = name::push(key, hash, *byte);
+        if glob != 0 {
+            glob = globs.step(image, glob, *byte);
+        }
     }
-    collect(hash, Form::Exact);
+    add(image::find(image, &meta, key, hash), Form::Exact);
+    if glob != 0 {
+        add(globs.set(image, glob), Form::Exact);
+    }
     (to, except)
-}
-
-fn by_globs(compiled: &Compiled, member: &Name, to: &mut Vector, except: &mut Vector) {
-    if compiled.globs.is_empty() {
-        return;
-    }
-    let text = member.to_string();
-    for class in &compiled.globs {
-        let Some(rule) = compiled.policy.rules().get(usize::from(*class)) else { continue };
-        if rule.globs().is_match(&text) {
-            to.insert(*class);
-        }
-        if rule.except_globs().is_match(&text) {
-            except.insert(*class);
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! The names of a policy, into its image.
+//! The names and globs of a policy, into its image.
 
 use super::{Compiled, numbered};
 use enforcer_common::{
@@ -34,6 +34,9 @@ fn try_image(policy: &PolicySet, room: usize, random: [u64; 8]) -> Result<ImageB
             for (form, meant) in FORMS {
                 // A name of a policy is spelled as it is hashed.
                 image.names(set.names().bases(form), meant, class, except)?;
+                for glob in set.globs().patterns().iter().filter(|glob| glob.form() == form) {
+                    image.glob(glob.text().as_bytes(), meant, class, except);
+                }
             }
         }
     }

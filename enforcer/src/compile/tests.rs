@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 mod agreement;
 mod features;
+mod globs;
 mod policy_text;
 mod reference;
 mod slot;

@@ -15,15 +15,19 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    time::Instant,
 };
 
 /// Cgroups that can be classified.
 const CGROUPS_MAX: u32 = 65_536;
 
 pub(super) fn set_image(kernel: &Kernel, slot: u32, image: &[Vector]) -> Result<(), KernelError> {
+    let began = Instant::now();
     let map = kernel.inner.create("IMAGES", image.len() as u32)?;
     raw::fill(map.fd().as_fd(), image).map_err(failed("IMAGES", "fill"))?;
-    put(kernel, "IMAGES", &[slot], &[map.fd().as_fd()])
+    put(kernel, "IMAGES", &[slot], &[map.fd().as_fd()])?;
+    tracing::debug!(micros = began.elapsed().as_micros(), "the policy image is in the kernel");
+    Ok(())
 }
 
 pub(super) fn set_cidrs(

@@ -62,3 +62,19 @@ fn lists_are_among_the_paths_to_watch() {
     assert!(loaded.paths.contains(&directory.path().join("bad.txt")), "{:?}", loaded.paths);
     assert_eq!(loaded.policy.rules()[0].names().count(), 1);
 }
+
+#[test]
+fn too_many_globs_are_a_finding_at_the_rule() {
+    let rule = |letter: char| {
+        format!(
+            "  - {{ name: {letter}, action: deny, to: {{ names: [\"*{letter}{letter}{letter}*.example\"] }} }}\n"
+        )
+    };
+    let text = format!("version: 1\nrules:\n{}", ('a'..='t').map(rule).collect::<String>());
+    let directory = directory(&[("a.yaml", &text)]);
+    let found = check(&[directory.path().to_path_buf()]).unwrap_err().into_diagnostics();
+    let [found] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((found.code, found.file.ends_with("a.yaml"), found.line > 2), ("too-many-globs", true, true));
+    assert!(found.message.contains("rule `"), "{found:?}");
+    assert!(found.hint.as_ref().unwrap().contains("merge"), "{found:?}");
+}

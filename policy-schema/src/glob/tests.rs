@@ -86,6 +86,13 @@ fn names_from_the_wire_cannot_fake_a_boundary() {
 }
 
 #[test]
+fn the_digits_of_an_escaped_byte_are_not_part_of_the_name() {
+    let set = GlobSet::new(vec![glob("a*1.test"), glob("b1*.test"), glob("c*.test")]).unwrap();
+    assert!(set.is_match("a\\0011.test") && set.is_match("b1\\001.test") && set.is_match("c\\001.test"));
+    assert!(!set.is_match("a\\001.test") && !set.is_match("b\\001.test"));
+}
+
+#[test]
 fn patterns_are_sorted_and_unique() {
     let set = GlobSet::new(vec![glob("b*.test"), glob("a*.test"), glob("b*.test")]).unwrap();
     assert_eq!(set.patterns().iter().map(ToString::to_string).collect::<Vec<_>>(), ["a*.test", "b*.test"]);

@@ -5,6 +5,7 @@
 //! ```text
 //! connect ADDRESS:PORT COUNT          one line in: COUNT times connect and close
 //! query SERVER SUFFIX COUNT           asks for h0.SUFFIX, h1.SUFFIX, ..
+//! packets KIND COUNT                  round trips between two sockets of its own, see packets.rs
 //! OK REFUSED P50 P99                  one line out: how many of each, and nanoseconds
 //! ```
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use enforcer_tests::{Client, Running};
 
 use crate::Error;
+use crate::packets::{self, Kind};
 
 /// Longer than any batch takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +64,11 @@ impl Meter {
         Ok(batch)
     }
 
+    /// Sends `count` packets to itself, and gets as many back.
+    pub fn packets(&mut self, kind: Kind, count: u32) -> Result<Batch, Error> {
+        self.ask(&format!("packets {} {count}", kind.word()))
+    }
+
     fn ask(&mut self, line: &str) -> Result<Batch, Error> {
         self.0.say(line)?;
         let answer = self.0.line(PATIENCE)?;
@@ -85,6 +92,11 @@ pub fn main() -> Result<(), Error> {
         let words: Vec<&str> = line.split(' ').collect();
         let (times, ok) = match *words.as_slice() {
             ["connect", to, count] => connect_each(to.parse()?, count.parse()?)?,
+            ["packets", kind, count] => {
+                let times = packets::each(kind, count.parse()?)?;
+                let all = times.len();
+                (times, all)
+            }
             ["query", server, suffix, count] => query_each(server.parse()?, suffix, count.parse()?)?,
             _ => return Err(format!("no such request: `{line}`").into()),
         };

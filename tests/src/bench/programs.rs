@@ -26,6 +26,24 @@ impl Daemon {
         Self::start_under(&[], scope, policy, arguments)
     }
 
+    /// Starts it with a log of how long it took to compile the policy, and to put the image into the kernel.
+    pub fn start_logging(scope: &Cgroup, policy: &Path) -> Result<(Self, Loaded), Error> {
+        const LOG: &str = "ENFORCER_LOG=warn,enforcer::load=debug,enforcer::kernel=debug";
+        let (running, _) = Self::spawn(&["env", "NO_COLOR=1", LOG], scope, policy, &[])?;
+        let said = wait_for_line(&running, |line| line == READY)?;
+        let micros = |of: &str| {
+            let line = said.iter().find(|line| line.contains(of)).ok_or(format!("no log that {of}"))?;
+            let number = line.split_once(" micros=").and_then(|(_, rest)| rest.split(' ').next());
+            let number = number.and_then(|number| number.parse().ok());
+            number.map(Duration::from_micros).ok_or(format!("no number in `{line}`"))
+        };
+        let loaded = Loaded {
+            compiled: micros("the policy is compiled")?,
+            installed: micros("the policy image is in the kernel")?,
+        };
+        Ok((Self { running, ready: Duration::ZERO }, loaded))
+    }
+
     /// Starts it under another program, such as strace.
     pub fn start_under(
         wrapper: &[&str],
@@ -33,6 +51,17 @@ impl Daemon {
         policy: &Path,
         arguments: &[&str],
     ) -> Result<Self, Error> {
+        let (running, began) = Self::spawn(wrapper, scope, policy, arguments)?;
+        wait_for_line(&running, |line| line == READY)?;
+        Ok(Self { running, ready: began.elapsed() })
+    }
+
+    fn spawn(
+        wrapper: &[&str],
+        scope: &Cgroup,
+        policy: &Path,
+        arguments: &[&str],
+    ) -> Result<(Running, Instant), Error> {
         let (enforcer, instance) = (enforcer()?, format!("bench-{}", std::process::id()));
         let events = format!("json={}", policy.with_extension("events").display());
         // Standard error is where it says that it is ready; standard output says nothing.
@@ -42,9 +71,7 @@ impl Daemon {
         words.extend(["--backend", "cgroup", "--instance", &instance, "--events", &events]);
         words.extend(arguments);
         let began = Instant::now();
-        let running = Client::in_initial_netns().spawn("/bin/sh", &words)?;
-        wait_for_line(&running, |line| line == "enforcer is ready")?;
-        Ok(Self { running, ready: began.elapsed() })
+        Ok((Client::in_initial_netns().spawn("/bin/sh", &words)?, began))
     }
 
     pub fn pid(&self) -> u32 {
@@ -53,7 +80,7 @@ impl Daemon {
 
     /// Waits until it says that a new policy is in force.
     pub fn wait_for_reload(&self) -> Result<(), Error> {
-        wait_for_line(&self.running, |line| line.contains(" is in force"))
+        wait_for_line(&self.running, |line| line.contains(" is in force")).map(drop)
     }
 
     /// Ends it and waits for its end. It says that it is ready before it listens to signals.
@@ -68,12 +95,24 @@ impl Daemon {
     }
 }
 
-fn wait_for_line(running: &Running, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+/// How long a daemon took for its policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Loaded {
+    /// From the policy to the image: hashing and laying out.
+    pub compiled: Duration,
+    /// From the image to the map that programs read: creating, filling, swapping.
+    pub installed: Duration,
+}
+
+const READY: &str = "enforcer is ready";
+
+/// Returns the lines before it.
+fn wait_for_line(running: &Running, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
     let mut said = Vec::new();
     loop {
         let line = running.line(PATIENCE).map_err(|error| format!("{error}: {}", said.join("\n")))?;
         if wanted(&line) {
-            return Ok(());
+            return Ok(said);
         }
         said.push(line);
     }
@@ -94,23 +133,26 @@ impl Rival {
         let (listen, file) =
             (format!("--listen-address={}", Self::ADDRESS), format!("--servers-file={}", text(names)?));
         let began = Instant::now();
-        let running = Client::new(netns).spawn(
-            "dnsmasq",
-            &[
-                "--keep-in-foreground",
-                "--conf-file=/dev/null",
-                "--no-resolv",
-                "--no-hosts",
-                "--pid-file=",
-                "--user=root",
-                "--group=root",
-                "--log-facility=/dev/null",
-                "--bind-interfaces",
-                &listen,
-                &file,
-            ],
-        )?;
+        let running = Client::new(netns).spawn("dnsmasq", &[DNSMASQ, &[&listen, &file]].concat())?;
         netns.run(|| wait_until_refused(known))??;
+        Ok(Self { running, ready: began.elapsed() })
+    }
+
+    /// dnsmasq that asks another resolver and keeps nothing; with a set, it puts the addresses of names below a domain into
+    /// it before it answers.
+    pub fn forwarder(
+        netns: &Netns,
+        address: Ipv4Addr,
+        upstream: Ipv4Addr,
+        set: Option<(&str, &str)>,
+    ) -> Result<Self, Error> {
+        let (listen, server) = (format!("--listen-address={address}"), format!("--server={upstream}"));
+        let mut arguments = vec!["--cache-size=0", &listen, &server];
+        let set = set.map(|(domain, set)| format!("--nftset=/{domain}/{set}"));
+        arguments.extend(set.as_deref());
+        let began = Instant::now();
+        let running = Client::new(netns).spawn("dnsmasq", &[DNSMASQ, &arguments].concat())?;
+        netns.run(|| wait_until((address, 53), "h0.good.test", NO_ERROR))??;
         Ok(Self { running, ready: began.elapsed() })
     }
 
@@ -142,22 +184,43 @@ impl Rival {
     }
 }
 
+/// What every dnsmasq here is told.
+const DNSMASQ: &[&str] = &[
+    "--keep-in-foreground",
+    "--conf-file=/dev/null",
+    "--no-resolv",
+    "--no-hosts",
+    "--pid-file=",
+    "--user=root",
+    "--group=root",
+    "--log-facility=/dev/null",
+    "--bind-interfaces",
+];
+
+/// Codes of answers (RFC 1035 section 4.1.1).
+const NO_ERROR: u8 = 0;
+const NXDOMAIN: u8 = 3;
+
 /// Asks until the answer is that there is no such name. Other names are refused: dnsmasq has nobody to ask.
 fn wait_until_refused(name: &str) -> Result<(), String> {
-    const NXDOMAIN: u8 = 3;
+    wait_until((Rival::ADDRESS, 53), name, NXDOMAIN)
+}
+
+/// Asks until the answer has this code.
+fn wait_until(server: (Ipv4Addr, u16), name: &str, code: u8) -> Result<(), String> {
     let deadline = Deadline::after(PATIENCE);
-    let socket = client::resolver((Rival::ADDRESS, 53).into()).map_err(|error| error.to_string())?;
+    let socket = client::resolver(server.into()).map_err(|error| error.to_string())?;
     let _ = UdpSocket::set_read_timeout(&socket, Some(Duration::from_secs(5)));
     let mut id = 0;
     while !deadline.is_over() {
         id += 1;
         match client::ask(&socket, id, name) {
-            Ok(answer) if answer.code == NXDOMAIN => return Ok(()),
+            Ok(answer) if answer.code == code => return Ok(()),
             // It does not listen yet, or does not know the name yet.
             Ok(_) | Err(_) => thread::sleep(Duration::from_micros(500)),
         }
     }
-    Err(format!("nobody at {} knows {name}", Rival::ADDRESS))
+    Err(format!("nobody at {} answers as expected about {name}", server.0))
 }
 
 /// How the last call of a start looks in a trace.

@@ -21,6 +21,7 @@ impl Unit {
             Self::Bytes => format!("{value:.1} B"),
             Self::Count => format!("{value:.0}"),
             Self::Mebibytes => format!("{value:.1} MiB"),
+            Self::Microseconds if value.abs() < 10.0 => format!("{value:.2} us"),
             Self::Microseconds => format!("{value:.1} us"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Percent => format!("{value:.3} %"),
@@ -79,6 +80,18 @@ impl Report {
             if rows.contains(&row.what.as_str()) {
                 row.baseline = Some(baseline);
             }
+        }
+    }
+
+    /// Adds a row: what another one has more than its baseline, round by round, shared out among `among`.
+    pub fn difference(&mut self, group: &'static str, row: &str, baseline: &str, among: f64, what: &str) {
+        let values = |what: &str| {
+            let row = self.rows.iter().find(|row| row.group == group && row.what == what)?;
+            Some((row.unit, row.values.clone()))
+        };
+        let (Some((unit, more)), Some((_, less))) = (values(row), values(baseline)) else { return };
+        for (more, less) in more.iter().zip(less) {
+            self.add(group, what, unit, (more - less) / among);
         }
     }
 

@@ -22,6 +22,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use self::client::Meter;
+use self::packets::Kind;
 use self::programs::{Daemon, Rival};
 use self::report::{Report, Unit};
 
@@ -31,15 +32,20 @@ mod client;
 mod kernel;
 #[path = "../bench/lists.rs"]
 mod lists;
+#[path = "../bench/packets.rs"]
+mod packets;
 #[path = "../bench/programs.rs"]
 mod programs;
 #[path = "../bench/report.rs"]
 mod report;
+#[path = "../bench/sizes.rs"]
+mod sizes;
 
 type Error = Box<dyn std::error::Error>;
 
 const CONNECTS: u32 = 4000;
 const QUERIES: u32 = 2000;
+const PACKETS: u32 = 10_000;
 const IDLE: Duration = Duration::from_secs(10);
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 53);
 /// `h0.evil.test` and so on have addresses from here; a little further on are those of `h0.good.test`.
@@ -53,6 +59,7 @@ const LEAKS: &str = "4. First connects to names that are denied";
 const IDLING: &str = "5. The daemon without anything to do";
 const START: &str = "6. Start with a small policy";
 const PROGRAMS: &str = "7. Time inside the kernel programs";
+const COSTS: &str = "9. What a packet costs that is received";
 
 fn main() -> ExitCode {
     let outcome = match env::args().nth(1).as_deref() {
@@ -127,6 +134,10 @@ fn bench(options: &Options) -> Result<(), Error> {
         }
     }
     for round in 0..options.rounds.min(5) {
+        say(&format!("forwarders, round {}", round + 1));
+        forwarders(&mut lab, &mut report, round)?;
+    }
+    for round in 0..options.rounds.min(5) {
         say(&format!("leaks, round {}", round + 1));
         leaks(&lab, &mut report)?;
     }
@@ -137,6 +148,8 @@ fn bench(options: &Options) -> Result<(), Error> {
     }
     say("the kernel programs");
     program_times(&mut lab, &mut report)?;
+    say("sizes");
+    sizes::measure(&mut lab.meter, &lab.cgroup, &mut report, options.names)?;
     say("idling");
     idle(&lab, &mut report)?;
     say("where a start spends its time");
@@ -170,6 +183,9 @@ type Turn = fn(&mut Lab, &mut Report, usize) -> Result<(), Error>;
 fn bare_round(lab: &mut Lab, report: &mut Report, round: usize) -> Result<(), Error> {
     connects(lab, report, "nothing attached", lab.good(), false)?;
     queries(lab, report, "nothing attached", "good.test")?;
+    for (what, kind) in BARE {
+        packets(lab, report, what, kind)?;
+    }
     let files = &lab.files;
     files.write(round)?;
     let rival = Rival::start(&lab.netns, &files.servers(), &Files::edited(round, 0))?;
@@ -192,8 +208,63 @@ fn small_round(lab: &mut Lab, report: &mut Report, _: usize) -> Result<(), Error
     connects(lab, report, "enforcer, this address denied (EPERM)", lab.evil(), true)?;
     queries(lab, report, "enforcer, the name matches nothing", "good.test")?;
     queries(lab, report, "enforcer, the name is denied and bound", "evil.test")?;
+    for (what, kind, _) in ATTACHED {
+        packets(lab, report, what, kind)?;
+    }
     daemon.stop()
 }
+
+/// Round trips with nothing attached.
+const BARE: [(&str, Kind); 3] = [
+    ("DNS query and answer, nothing attached", Kind::Answer("good.test")),
+    ("other UDP there and back, nothing attached", Kind::Udp),
+    ("TCP data there and back, nothing attached", Kind::Tcp),
+];
+
+/// The same with enforcer, and the number of the row above that each is set against.
+const ATTACHED: [(&str, Kind, usize); 4] = [
+    ("DNS query and answer that matches nothing, enforcer", Kind::Answer("good.test"), 0),
+    ("DNS query and answer that is denied and bound, enforcer", Kind::Answer("evil.test"), 0),
+    ("other UDP there and back, enforcer", Kind::Udp, 1),
+    ("TCP data there and back, enforcer", Kind::Tcp, 2),
+];
+
+fn packets(lab: &mut Lab, report: &mut Report, what: &str, kind: Kind) -> Result<(), Error> {
+    let batch = lab.meter.packets(kind, PACKETS)?;
+    report.add(COSTS, &format!("p50, {what}"), Unit::Microseconds, batch.p50);
+    Ok(())
+}
+
+/// What else puts the addresses of names where the kernel looks at them: dnsmasq, an nftables set. It does so for answers
+/// that it was asked to fetch, so here are two that forward, one with a set.
+fn forwarders(lab: &mut Lab, report: &mut Report, round: usize) -> Result<(), Error> {
+    const TABLE: &str =
+        "add table inet bench; add set inet bench seen { type ipv4_addr; }; flush set inet bench seen";
+    let nft = |text: &str| Ok::<_, Error>(lab.netns.command("nft")?.arg(text).output()?);
+    if !nft(TABLE).is_ok_and(|output| output.status.success()) {
+        report.note(DNS, "dnsmasq with `--nftset` not measured: no nft here, or no nf_tables in the kernel.");
+        return Ok(());
+    }
+    let mut variants =
+        [("dnsmasq that forwards", None), ("dnsmasq that forwards, with `--nftset`", Some(SET))];
+    variants.rotate_left(round % 2);
+    for (what, set) in variants {
+        let forwarder = Rival::forwarder(&lab.netns, FORWARDER, RESOLVER, set)?;
+        let batch = lab.meter.query(FORWARDER, "evil.test", QUERIES)?;
+        report.add(DNS, &format!("p50, {what}"), Unit::Microseconds, batch.p50);
+        report.add(DNS, &format!("p99, {what}"), Unit::Microseconds, batch.p99);
+        drop(forwarder);
+    }
+    let listed = String::from_utf8(nft("list set inet bench seen")?.stdout)?;
+    if !listed.contains(&Ipv4Addr::from(EVIL).to_string()) {
+        return Err("dnsmasq put no address into the set".into());
+    }
+    Ok(())
+}
+
+const FORWARDER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 56);
+/// Names below this, into this set.
+const SET: (&str, &str) = ("evil.test", "4#inet#bench#seen");
 
 /// A million names denied.
 fn large_round(lab: &mut Lab, report: &mut Report, round: usize) -> Result<(), Error> {
@@ -404,6 +475,31 @@ fn compare(report: &mut Report, options: &Options) {
             report.against(group, baseline, &rows.each_ref().map(String::as_str));
         }
     }
+    report.against(DNS, "p50, dnsmasq that forwards", &["p50, dnsmasq that forwards, with `--nftset`"]);
+    for (what, _, baseline) in ATTACHED {
+        let Some((baseline, _)) = BARE.get(baseline) else { continue };
+        let (row, baseline) = (format!("p50, {what}"), format!("p50, {baseline}"));
+        // A packet there and one back are alike, a query and its answer are not.
+        let (per, among) = if what.contains("DNS") { ("query and answer", 1.0) } else { ("packet", 2.0) };
+        report.difference(COSTS, &row, &baseline, among, &format!("added a {per}: {what}"));
+    }
+    report.difference(
+        DNS,
+        "p50, dnsmasq that forwards, with `--nftset`",
+        "p50, dnsmasq that forwards",
+        1.0,
+        "added by `--nftset`",
+    );
+    report.note(
+        COSTS,
+        "Both ends are sockets of one thread, so nobody is woken. `added` is the difference within a round. The four times \
+         added are those to compare with `--nftset` in section 2, which costs its time before the answer is sent.",
+    );
+    report.note(
+        DNS,
+        "The forwarding dnsmasq keeps nothing and asks the other one for each name; `--nftset` puts each address into a set \
+         of nftables before it answers.",
+    );
     report.against(NAMES, "dnsmasq: start to first answer", &["enforcer: start to ready"]);
     report.against(
         NAMES,
@@ -494,7 +590,7 @@ impl Files {
         }
         let files = Self { directory: tempfile::tempdir()?, list, servers };
         fs::create_dir(files.directory.path().join("next"))?;
-        let head = format!("version: 1\ndns: {{ trustedResolvers: [\"{RESOLVER}\"] }}\nrules:\n");
+        let head = head_of_policy();
         let rule = "  - { name: evil, action: deny, to: { names: [\".evil.test\"] } }\n";
         fs::write(files.small(), format!("{head}{rule}"))?;
         let list = "  - { name: list, action: deny, to: { lists: [\"names.txt\"] } }\n";
@@ -546,6 +642,12 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// How the policies here start: they trust the resolvers of the benchmark.
+fn head_of_policy() -> String {
+    let server = packets::SERVER;
+    format!("version: 1\ndns: {{ trustedResolvers: [\"{RESOLVER}\", \"{server}\"] }}\nrules:\n")
 }
 
 /// One of many names, of the length that names on such lists have (19 bytes on average), the same in each run.

@@ -18,6 +18,18 @@ rules:
   - { name: registry, action: allow, to: { names: ["*.evil.test"] } }
 "#;
 
+/// What the binder knows of globs is an automaton, not the table of names.
+const DENY_GLOB: &str = r#"
+rules:
+  - { name: malware, action: deny, to: { names: ["h*.ev*l.test"] } }
+"#;
+
+const ALLOW_GLOB: &str = r#"
+default: deny
+rules:
+  - { name: registry, action: allow, to: { names: ["h*.ev*l.test"] } }
+"#;
+
 /// Fewer where the processor is emulated, unless there is time.
 fn names() -> u32 {
     let usual = if Machine::current().is_guest() { 200 } else { 1000 };
@@ -74,5 +86,24 @@ fn no_first_connect_to_an_allowed_name_is_refused() {
         let attempts = connect_each(&lab);
         assert_eq!((connections(&attempts), refusals(&attempts)), (attempts.len(), 0));
         drop(daemon);
+    });
+}
+
+#[test]
+fn no_first_connect_to_a_name_under_a_glob_waits_for_the_daemon() {
+    Machine::each_backend(|backend| {
+        let lab = lab();
+        let before = connect_each(&lab);
+        assert_eq!(connections(&before), before.len());
+        for (text, connected) in [(DENY_GLOB, 0), (ALLOW_GLOB, before.len())] {
+            let daemon = daemon(&lab, backend, text);
+            let attempts = connect_each(&lab);
+            let refused = attempts.len() - connected;
+            assert_eq!((connections(&attempts), refusals(&attempts)), (connected, refused), "{text}");
+            assert_eq!(daemon.counter("lateBinds").unwrap(), 0);
+            drop(daemon);
+        }
+        let after = connect_each(&lab);
+        assert_eq!(connections(&after), after.len());
     });
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    image::Automaton,
     name::{self, ESCAPED_DOT, Form},
     repeat::Step,
 };
@@ -36,7 +37,10 @@ impl Scratch {
         let key = slot.bucket(image::KEY)?;
         self.hash = name::START;
         self.look_up = look_up as u32;
+        self.glob = 0;
         if look_up {
+            let globs = Meta::of(slot).map_or(Automaton::at(0), |meta| meta.globs());
+            (self.globs, self.glob) = (globs.bucket(), globs.start());
             self.hit = Vector::EMPTY;
             self.hit_except = Vector::EMPTY;
             // Every name is below the root.
@@ -45,6 +49,10 @@ impl Scratch {
         S::Loop::repeat(name::NAME_MAX as u32 + 2, &mut Hash { scratch: &mut *self, slot, key });
         if look_up {
             collect(self, slot, key, Form::Exact);
+        }
+        if self.glob != 0 {
+            let set = Automaton::at(self.globs).set(slot, self.glob);
+            add(self, slot, set, Form::Exact);
         }
         Some(())
     }
@@ -121,6 +129,9 @@ impl<S: Slot> Step for Hash<'_, S> {
             collect(scratch, self.slot, self.key, Form::Below);
         }
         scratch.hash = name::push(self.key, scratch.hash, byte);
+        if scratch.glob != 0 {
+            scratch.glob = Automaton::at(scratch.globs).step(self.slot, scratch.glob, byte);
+        }
         ControlFlow::Continue(())
     }
 }
@@ -130,9 +141,16 @@ impl<S: Slot> Step for Hash<'_, S> {
 fn collect<S: Slot>(scratch: &mut Scratch, slot: &S, key: &Vector, form: Form) {
     let Some(meta) = Meta::of(slot) else { return };
     let set = image::find(slot, &meta, key, scratch.hash);
+    add(scratch, slot, set, form);
+}
+
+/// Adds what a set of the slot says.
+#[inline(always)]
+fn add<S: Slot>(scratch: &mut Scratch, slot: &S, set: u32, form: Form) {
     if set == 0 {
         return;
     }
+    let Some(meta) = Meta::of(slot) else { return };
     let Some((to, except)) = image::set(slot, &meta, set, form) else { return };
     for word in Vector::words() {
         scratch.hit[word] |= to[word];

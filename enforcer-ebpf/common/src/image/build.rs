@@ -7,9 +7,11 @@ use std::{
     ops::RangeInclusive,
 };
 
+mod globs;
 mod names;
 mod sets;
 
+use globs::Globs;
 use names::Names;
 use sets::Meant;
 
@@ -17,6 +19,11 @@ use sets::Meant;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ImageError {
+    /// More states than the glob automaton may have.
+    TooManyGlobs {
+        /// The class whose globs take the most of them.
+        class: u16,
+    },
     /// More different combinations of rules over names than a 16-bit number can tell apart.
     TooManySets,
     /// More names than the table was made for.
@@ -28,6 +35,7 @@ pub enum ImageError {
 impl std::fmt::Display for ImageError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::TooManyGlobs { .. } => "the names with a `*` inside a label are too many to be told apart",
             Self::TooManySets => {
                 "the names of the policy fall into more than 65,535 different combinations of rules"
             }
@@ -49,6 +57,7 @@ pub struct ImageBuilder {
     vectors: [Vector; 6],
     errnos: [Vector; 8],
     names: Names,
+    globs: Globs,
     ports: BTreeMap<u16, [Vec<RangeInclusive<u16>>; 2]>,
 }
 
@@ -67,6 +76,7 @@ impl ImageBuilder {
             vectors: [Vector::EMPTY; 6],
             errnos: [Vector::EMPTY; 8],
             names: Names::new(HEADER, names, name::key(random))?,
+            globs: Globs::default(),
             ports: BTreeMap::new(),
         })
     }
@@ -128,6 +138,12 @@ impl ImageBuilder {
         self.names.insert(names, Meant { class, except, forms })
     }
 
+    /// Adds a normalised glob, such as `ads-*.example.com`, to `class`, or to what the class excepts: names of its shape,
+    /// what is below them, or both.
+    pub fn glob(&mut self, text: &[u8], forms: &'static [Form], class: u16, except: bool) {
+        self.globs.insert(text, Meant { class, except, forms });
+    }
+
     /// How many names there are so far, each once.
     pub fn name_count(&self) -> usize {
         self.names.count
@@ -136,8 +152,9 @@ impl ImageBuilder {
     /// The buckets of the image.
     ///
     /// # Errors
-    /// [`ImageError::TooManyNames`].
-    pub fn build(self) -> Result<Vec<Vector>, ImageError> {
+    /// [`ImageError::TooManyNames`], [`ImageError::TooManyGlobs`], [`ImageError::TooManySets`].
+    pub fn build(mut self) -> Result<Vec<Vector>, ImageError> {
+        let globs = self.globs.rows(self.names.sets())?;
         let ports = (!self.ports.is_empty()).then(|| self.port_tables());
         let [deny, enforced, _, all_sightings, _, by_cgroup] = self.vectors;
         let mut enforced_deny = deny;
@@ -159,6 +176,10 @@ impl ImageBuilder {
             image.extend(numbers);
             words[5] = (image.len() as u64) << 32 | start;
             image.extend(vectors);
+        }
+        if !globs.is_empty() {
+            words[7] |= (image.len() as u64) << 32;
+            image.extend(globs);
         }
         u32::try_from(image.len()).map_err(|_| ImageError::TooManyNames)?;
         for (word, bucket) in image.iter_mut().skip(CLASS_WORDS as usize).take(WORDS).enumerate() {

@@ -264,3 +264,49 @@ fn an_image_can_be_given_another_number() {
     renumber(&mut image, 1);
     assert_eq!(image, before);
 }
+
+/// What the globs of an image match, by class.
+fn globs_of(image: &Vec<Vector>, text: &str) -> Vec<u16> {
+    let meta = Meta::of(image).unwrap();
+    let globs = meta.globs();
+    let state = text.bytes().rev().fold(globs.start(), |state, byte| globs.step(image, state, byte));
+    set(image, &meta, globs.set(image, state), Form::Exact).unwrap().0.classes().collect()
+}
+
+#[test]
+fn globs_of_many_rules_are_told_apart() {
+    let mut builder = ImageBuilder::new(1, 512, 1, RANDOM).unwrap();
+    for class in 0..512 {
+        builder.glob(format!("w{class}x*.ads.test").as_bytes(), &[Form::Exact, Form::Below], class, false);
+    }
+    let image = builder.build().unwrap();
+    for class in [0, 1, 9, 10, 99, 500, 511] {
+        assert_eq!(globs_of(&image, &format!("w{class}x.ads.test")), [class]);
+        assert_eq!(globs_of(&image, &format!("w{class}x--1.ads.test")), [class]);
+        assert_eq!(globs_of(&image, &format!("a.b.w{class}x1.ads.test")), [class]);
+        assert_eq!(globs_of(&image, &format!("v{class}x1.ads.test")), []);
+        assert_eq!(globs_of(&image, &format!("w{class}x1.x.ads.test")), []);
+    }
+}
+
+#[test]
+fn an_image_without_globs_has_no_automaton() {
+    let image = ImageBuilder::new(1, 512, 1, RANDOM).unwrap().build().unwrap();
+    assert_eq!(Meta::of(&image).unwrap().globs().start(), 0);
+}
+
+/// Words anywhere in a label: of one rule they are looked for at once, of several rules each has to be remembered.
+#[test]
+fn globs_that_mean_the_same_do_not_multiply() {
+    let size = |classes: u16| {
+        let mut builder = ImageBuilder::new(1, 512, 1, RANDOM).unwrap();
+        for number in 0..200_u16 {
+            let word = u32::from(number).wrapping_mul(2_654_435_761) >> 8;
+            builder.glob(format!("*{word:x}*.test").as_bytes(), &[Form::Exact], number % classes, false);
+        }
+        builder.build().map(|image| image.len())
+    };
+    let one = size(1).unwrap();
+    assert!((1000..2500).contains(&one), "{one} buckets");
+    assert!(matches!(size(20), Err(ImageError::TooManyGlobs { .. })));
+}

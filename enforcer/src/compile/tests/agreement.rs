@@ -24,7 +24,6 @@ fn compiled_and_reference_agree() {
     let agreement = TestRunner::new(config).run(&world(), |world| {
         let references = References::new(&world.policy);
         let policy = references.policy();
-        let world = world.settled(policy);
         let compiled = Arc::new(Compiled::new(PolicySet::clone(policy), KEY, |_| None).unwrap());
         let slot = Slot::new(&compiled, world.answers());
         for connect in &world.attempts {

@@ -1,7 +1,6 @@
 //! Random machines: a policy, what its resolvers answered, and who connects where.
 
 use super::policy_text::{PolicyText, policy_text};
-use policy_schema::PolicySet;
 use proptest::{collection::vec, prelude::*, sample::select};
 use std::fmt;
 
@@ -134,21 +133,6 @@ prop_compose! {
 }
 
 impl World {
-    /// The same, with what only the daemon can see where the daemon puts it: in-label globs are matched there alone.
-    pub(super) fn settled(&self, policy: &PolicySet) -> Self {
-        let mut world = self.clone();
-        for seen in world.seen.iter_mut().flatten() {
-            let late = |name: &&str| {
-                let globs = policy.rules().iter().flat_map(|rule| [rule.globs(), rule.except_globs()]);
-                globs.into_iter().any(|globs| globs.is_match(name))
-            };
-            if seen.chain.iter().any(late) {
-                seen.place = Place::Truth;
-            }
-        }
-        world
-    }
-
     /// Every answer with the address it led to.
     pub(super) fn answers(&self) -> impl Iterator<Item = (&'static str, &Seen)> {
         HOSTS.iter().zip(&self.seen).flat_map(|(host, seen)| seen.iter().map(|seen| (*host, seen)))

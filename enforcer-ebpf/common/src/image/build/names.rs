@@ -133,6 +133,11 @@ impl Names {
         Ok(())
     }
 
+    /// The sets of the names.
+    pub(super) fn sets(&mut self) -> &mut Sets {
+        &mut self.sets
+    }
+
     /// The image so far, and the vectors of the sets.
     pub(super) fn finish(self) -> (Vec<Vector>, impl Iterator<Item = Vector>) {
         (self.image, self.sets.vectors())
