@@ -61,6 +61,8 @@ fn record(message: &[u8]) -> Vec<u8> {
     record.extend((message.len() as u32).to_ne_bytes());
     record.extend(40_000_u16.to_ne_bytes());
     record.extend([1, 0]);
+    // No doubt, and what is kept free.
+    record.extend([0; 8]);
     record.extend(message);
     record
 }
@@ -207,7 +209,7 @@ fn other_messages_are_errors() {
     assert_eq!(ask(|message| message.metadata.op_code = OpCode::Update), DecodeError::Opcode);
     assert_eq!(ask(|message| message.queries.clear()), DecodeError::Questions(0));
     assert_eq!(decode(&[0; 39]), Err(DecodeError::Short));
-    assert_eq!(decode(&[0; 40]), Err(DecodeError::Damaged));
+    assert_eq!(decode(&[0; 48]), Err(DecodeError::Damaged));
     let mut long = record(&[0; 12]);
     long.pop();
     assert_eq!(decode(&long), Err(DecodeError::Short));
@@ -257,7 +259,7 @@ fn a_cut_message_says_what_was_read_before_the_cut() {
         }
     }
     assert_eq!(most, 1);
-    for length in 0..40 + bytes.len() {
+    for length in 0..48 + bytes.len() {
         assert_eq!(decode(&record(&bytes)[..length]), Err(DecodeError::Short));
     }
 }
