@@ -112,7 +112,7 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     match Next::unpack(look(skb)) {
         Next::End(delivery) => delivery,
         Next::Datagram(place) => {
-            let at_risk = bind(place);
+            let at_risk = consider(skb, place) == 0 && bind(place);
             Claim(place).release();
             refuse_if(ctx, at_risk)
         }
@@ -162,7 +162,7 @@ pub(crate) fn observe(ctx: &SkBuffContext) -> Delivery {
     }
 }
 
-/// Copies a datagram's message into a scratch, if somebody has asked for it.
+/// Copies a datagram's message into a scratch.
 #[inline(always)]
 fn open(ctx: &SkBuffContext, datagram: &Datagram) -> Next {
     count::add(Counter::Answers, 1);
@@ -176,24 +176,30 @@ fn open(ctx: &SkBuffContext, datagram: &Datagram) -> Next {
         count::add(Counter::AnswersUnparsed, 1);
         return Next::End(refuse_if(ctx, denies_something()));
     }
-    let believed = believed(ctx, datagram, place);
-    if let Some(scratch) = scratch::of(place) {
-        believe(believed, scratch);
-    }
-    if matches!(believed, Err(Doubt::Unsolicited)) {
-        tell_unsolicited(place);
-        claim.release();
-        return Next::End(Delivery::Deliver);
-    }
     Next::Datagram(place)
+}
+
+/// Writes down how far the answer in the scratch is believed; 1 if nobody has asked for it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn consider(skb: *mut __sk_buff, place: u32) -> u64 {
+    let ctx = &SkBuffContext::new(skb);
+    let Some(scratch) = scratch::of(place) else { return 0 };
+    let AnswerHeader { server, client_port, .. } = scratch.record.header;
+    let believed = believed(ctx, &Source { server, client_port }, place);
+    believe(believed, scratch);
+    let unsolicited = matches!(believed, Err(Doubt::Unsolicited));
+    if unsolicited {
+        tell_unsolicited(scratch);
+    }
+    unsolicited.into()
 }
 
 /// Hands an answer over that nobody asked for, now and then: whoever floods does not fill the ring.
 #[inline(always)]
-fn tell_unsolicited(place: u32) {
-    let Some(scratch) = scratch::of(place) else { return };
-    count_doubt(scratch.record.header.doubt);
-    let AnswerHeader { time, length, .. } = scratch.record.header;
+fn tell_unsolicited(scratch: &mut Scratch) {
+    let AnswerHeader { time, length, doubt, .. } = scratch.record.header;
+    count_doubt(doubt);
     if time.wrapping_sub(maps::control(Control::LastUnsolicited)) > UNSOLICITED_PERIOD {
         maps::set_time(Control::LastUnsolicited, time);
         hand_over(scratch, length, time);
@@ -253,16 +259,16 @@ pub(crate) fn believe(believed: Result<(), Doubt>, scratch: &mut Scratch) {
     header.doubt = believed.err().map_or(0, |doubt| doubt as u8);
 }
 
-/// Why the answer is not believed, if it is not. A subprogram: its frame is gone when the answer is parsed.
-#[inline(never)]
-fn believed(ctx: &SkBuffContext, answer: &Datagram, place: u32) -> Result<(), Doubt> {
-    match queries::asked(ctx, place, &answer.source) {
+/// Why the answer in the scratch is not believed, if it is not.
+#[inline(always)]
+fn believed(ctx: &SkBuffContext, answer: &Source, place: u32) -> Result<(), Doubt> {
+    match queries::asked(ctx, place, &answer.server) {
         Asked::Yes => {}
         _ if setting!(trust_by_address) != 0 => {}
         Asked::Perhaps => return Err(Doubt::Forgotten),
         Asked::No => return Err(Doubt::Unsolicited),
     }
-    trust::of(ctx, &answer.source)?;
+    trust::of(ctx, &answer.server)?;
     trust::of_sender(ctx, place, answer)
 }
 

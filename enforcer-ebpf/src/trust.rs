@@ -5,7 +5,7 @@
 //! vouched for when it arrives, nobody but the resolver has said since.
 
 use crate::{
-    answer::{self, Datagram},
+    answer::{self, Datagram, Source},
     atomic, maps, queries,
     scratch::{self, Claim},
     settings::setting,
@@ -57,11 +57,15 @@ pub(crate) fn of(ctx: &SkBuffContext, server: &Address) -> Result<(), Doubt> {
 
 /// Whether the answer in the scratch, if it was sent on this machine, was sent by the process that holds the resolver.
 #[inline(always)]
-pub(crate) fn of_sender(ctx: &SkBuffContext, place: u32, answer: &Datagram) -> Result<(), Doubt> {
-    if setting!(trust_by_address) != 0 || !is_local(ctx) || !is_held(&answer.source) {
+pub(crate) fn of_sender(ctx: &SkBuffContext, place: u32, answer: &Source) -> Result<(), Doubt> {
+    if setting!(trust_by_address) != 0 || !is_local(ctx) || !is_held(&answer.server) {
         return Ok(());
     }
-    if Token::of(ctx, place, answer).is_some_and(Token::redeem) { Ok(()) } else { Err(Doubt::Process) }
+    if Token::of(ctx, place, &answer.server, answer.client_port).is_some_and(Token::redeem) {
+        Ok(())
+    } else {
+        Err(Doubt::Process)
+    }
 }
 
 /// Notes who sends an answer to somebody on this machine. A subprogram, for its frame.
@@ -74,7 +78,7 @@ pub(crate) fn vouch(ctx: &SkBuffContext, answer: &Datagram) {
     let place = claim.0;
     if answer::copy(ctx, answer.message, place).is_some()
         && scratch::of(place).is_some_and(|scratch| scratch.is_response())
-        && let Some(token) = Token::of(ctx, place, answer)
+        && let Some(token) = Token::of(ctx, place, &answer.source, answer.ports.destination)
     {
         // SAFETY: the context is the packet that the helper wants.
         let cgroup = unsafe { bpf_skb_cgroup_id(ctx.as_ptr().cast()) };
@@ -91,9 +95,9 @@ struct Token(u64);
 impl Token {
     /// Of the message in the scratch.
     #[inline(always)]
-    fn of(ctx: &SkBuffContext, place: u32, answer: &Datagram) -> Option<Self> {
-        let transaction = queries::transaction(place, &answer.source);
-        let token = transaction ^ namespace(ctx)? ^ u64::from(answer.ports.destination) << 48;
+    fn of(ctx: &SkBuffContext, place: u32, server: &Address, client_port: u16) -> Option<Self> {
+        let transaction = queries::transaction(place, server);
+        let token = transaction ^ namespace(ctx)? ^ u64::from(client_port) << 48;
         // 0 is an empty place, and the lowest bit has its own meaning.
         (transaction != 0).then_some(Self(token & !1 | 2))
     }
