@@ -227,7 +227,6 @@ impl Engine {
         self.kernel.control(Control::Slots, slot_bit(self.version))?;
         // What was answered during the reload may be bound without what only user space knows.
         self.late = true;
-        self.due = self.next_change();
         let joined = joined(&self.resolvers, &resolvers);
         self.resolvers = resolvers;
         Ok(self.kernel.set_resolvers(&joined, &self.resolvers)?)
@@ -336,8 +335,9 @@ impl Engine {
         let Some(policy) = self.policies.get(&self.version).cloned() else { return Ok(()) };
         if self.names.is_full() {
             // What the kernel has bound stays there. When its maps are full too, it refuses denied answers.
-            self.names.expire(&policy, clock::boot());
-            self.due = self.next_change();
+            let now = clock::boot();
+            self.names.expire(&policy, now);
+            self.due = self.names.next_change(&policy, now);
             if self.names.is_full() {
                 return Ok(());
             }
@@ -349,17 +349,16 @@ impl Engine {
         // The epoch before is the place of the one that has begun: what is in it now may still be handed over.
         let bound = self.kernel.fresh(self.version, ended)?;
         self.take_over(&policy, &bound);
-        let truth = self.names.truth(&policy, clock::boot());
-        self.kernel.set_truth(self.version, &truth)?;
+        // What goes wrong from here on asks for another turn.
+        let again = std::mem::replace(&mut self.late, true);
+        let now = clock::boot();
+        self.kernel.set_truth(self.version, &self.names.truth(&policy, now))?;
         self.kernel.clear_fresh(self.version, ended)?;
-        self.due = self.next_change();
+        // What ended since then is still in it.
+        self.due = self.names.next_change(&policy, now);
+        self.late = again;
         self.counts.turns += 1;
         Ok(())
-    }
-
-    /// When the bindings change next by the passing of time alone.
-    fn next_change(&self) -> Option<u64> {
-        self.names.next_change(self.policies.get(&self.version)?, clock::boot())
     }
 
     /// Brings the name table up to date with `bound`: the fresh bindings of programs that have ended, and with that handed

@@ -140,8 +140,9 @@ fn an_answer_behind_extension_headers_binds() {
             }
             let client = UdpSocket::bind((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77), 0)).unwrap();
             client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
-            let answer = answer("x.evil.example", address(last));
-            server.send_to(&answer, client.local_addr().unwrap()).unwrap();
+            client.send_to(&query("x.evil.example"), (resolver, 53)).unwrap();
+            let (_, asker) = server.recv_from(&mut [0; 512]).unwrap();
+            server.send_to(&answer("x.evil.example", address(last)), asker).unwrap();
             client.recv(&mut [0; 2048]).unwrap();
         };
         let everything_connects = || {
