@@ -11,6 +11,7 @@ const DECIDE: &str = include_str!("../../../enforcer-ebpf/common/src/decide.rs")
 const ENGINE_CALLS: &[(&str, &[Step])] = &[
     ("self.kernel.control(Control::Epoch,", &[Step::NextEpoch]),
     ("self.kernel.control(Control::OnError,", &[]),
+    ("self.kernel.control(Control::OtherResolvers,", &[]),
     ("self.kernel.control(Control::Slots,both)", &[Step::BothSlots]),
     ("self.kernel.control(Control::Slots,slot_bit(self.version))", &[Step::OneSlot]),
     ("self.kernel.control(Control::Version,", &[Step::Flip]),
