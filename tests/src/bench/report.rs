@@ -107,7 +107,7 @@ impl Report {
         Some(row.values.iter().zip(&other.values).map(|(value, base)| value / base).collect())
     }
 
-    /// The tables, one a group. Groups stand in the order in which they were first measured.
+    /// The tables, one a group, in the order of the numbers that the groups' names begin with.
     pub fn markdown(&self) -> String {
         let mut groups: Vec<&'static str> = Vec::new();
         for row in &self.rows {
@@ -115,7 +115,7 @@ impl Report {
                 groups.push(row.group);
             }
         }
-        groups.sort_unstable();
+        groups.sort_by_key(|group| group.split_once('.').and_then(|(number, _)| number.parse::<u32>().ok()));
         let mut text = String::new();
         for group in groups {
             // Writing to a String does not fail.

@@ -130,7 +130,7 @@ impl ImageBuilder {
     /// [`ImageError::NoRoom`]: start again with more. [`ImageError::TooManySets`].
     pub fn names<'a>(
         &mut self,
-        names: impl IntoIterator<Item = &'a [u8]>,
+        names: impl IntoIterator<Item = &'a [u8], IntoIter: Send>,
         forms: &'static [Form],
         class: u16,
         except: bool,

@@ -35,12 +35,19 @@ fn one_pass_finds_the_name_and_every_suffix() {
 #[test]
 fn a_hundred_thousand_names_are_all_found_and_no_other() {
     let mut builder = ImageBuilder::new(1, 512, 100_000, RANDOM).unwrap();
-    for n in 0..100_000 {
-        builder.names([format!("n{n}.test").as_bytes()], &[Form::Exact], (n % 512) as u16, false).unwrap();
+    // More at once than are hashed together, and the rest one by one.
+    let names: Vec<String> = (0..100_000).map(|n| format!("n{n}.test")).collect();
+    let (many, few) = names.split_at(90_000);
+    for (n, half) in many.chunks(45_000).enumerate() {
+        builder.names(half.iter().map(String::as_bytes), &[Form::Exact], n as u16, false).unwrap();
+    }
+    for (n, name) in few.iter().enumerate() {
+        builder.names([name.as_bytes()], &[Form::Exact], 2 + (n % 510) as u16, false).unwrap();
     }
     let image = builder.build().unwrap();
     for n in 0..100_000 {
-        assert_eq!(sets_of(&image, &format!("n{n}.test")), [(n % 512) as u16], "n{n}.test");
+        let class = if n < 90_000 { n / 45_000 } else { 2 + (n - 90_000) % 510 };
+        assert_eq!(sets_of(&image, &format!("n{n}.test")), [class as u16], "n{n}.test");
         assert_eq!(sets_of(&image, &format!("x{n}.test")), []);
     }
     assert!(image.len() * 64 < 100_000 * 13, "{} buckets", image.len());

@@ -9,6 +9,7 @@ use crate::{
     name::{self, Hasher, Place},
     vector::WORDS,
 };
+use std::thread::{self, ScopedJoinHandle};
 
 /// A name table in the making, behind room for what stands in front of it.
 #[derive(Debug)]
@@ -32,8 +33,27 @@ struct Seat {
     second: usize,
 }
 
+/// What it takes to find a name's seat.
+#[derive(Clone, Copy)]
+struct Seating {
+    key: Vector,
+    hasher: Hasher,
+    header: usize,
+    buckets: u64,
+}
+
+impl Seating {
+    fn seat(&self, name: &[u8]) -> Seat {
+        let Place { fingerprint, first, second } = name::place(&self.key, self.hasher.hash(name));
+        let at = |fraction: u64| self.header + ((fraction * self.buckets) >> 32) as usize;
+        Seat { fingerprint, first: at(first), second: at(second) }
+    }
+}
+
 /// Names that are put in their places together.
 const BATCH: usize = 16;
+/// Names that are hashed together. A thread costs as much as a few hundred of them.
+const CHUNK: usize = 0x4000;
 
 impl Names {
     /// A table for at most so many names, behind `header` buckets.
@@ -60,39 +80,52 @@ impl Names {
         (self.image.len() - self.header) as u64
     }
 
-    /// Adds names to a rule, or to what it excepts.
+    /// Adds names to a rule, or to what it excepts. Where they are many, the next are hashed by another processor while this
+    /// one puts the last in their places.
     pub(super) fn insert<'a>(
         &mut self,
-        names: impl IntoIterator<Item = &'a [u8]>,
+        names: impl IntoIterator<Item = &'a [u8], IntoIter: Send>,
         meant: Meant,
     ) -> Result<(), ImageError> {
+        let seating = self.seating();
+        let mut seats = names.into_iter().map(|name| seating.seat(name));
+        let mut next = move || -> Vec<Seat> { seats.by_ref().take(CHUNK).collect() };
         // The set of a name that is new, once there is one.
         let mut new = None;
-        let mut names = names.into_iter();
-        loop {
-            let mut batch = [None; BATCH];
-            for (seat, name) in batch.iter_mut().zip(names.by_ref()) {
-                *seat = Some(self.seat(name));
-            }
+        let mut chunk = next();
+        while chunk.len() == CHUNK {
+            let hashed = thread::scope(|scope| {
+                let hashing = thread::Builder::new().spawn_scoped(scope, &mut next);
+                self.put_all(&chunk, meant, &mut new)?;
+                Ok(hashing.ok().map(ScopedJoinHandle::join))
+            })?;
+            chunk = match hashed {
+                Some(Ok(seats)) => seats,
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                // There is no other thread to be had.
+                None => next(),
+            };
+        }
+        self.put_all(&chunk, meant, &mut new)
+    }
+
+    fn seating(&self) -> Seating {
+        Seating { key: self.key, hasher: self.hasher, header: self.header, buckets: self.buckets() }
+    }
+
+    fn put_all(&mut self, seats: &[Seat], meant: Meant, new: &mut Option<u16>) -> Result<(), ImageError> {
+        for batch in seats.chunks(BATCH) {
             // All buckets of a batch are asked for before the first is needed: most are not in the cache.
-            let touched = batch.iter().flatten().fold(0, |sum, seat| {
+            let touched = batch.iter().fold(0, |sum, seat| {
                 let first = |at: usize| self.image.get(at).map_or(0, |bucket| bucket.0[0]);
                 sum ^ first(seat.first) ^ first(seat.second)
             });
             std::hint::black_box(touched);
-            for seat in batch.iter().flatten() {
-                self.put(*seat, meant, &mut new)?;
-            }
-            if let [.., None] = batch {
-                return Ok(());
+            for seat in batch {
+                self.put(*seat, meant, new)?;
             }
         }
-    }
-
-    fn seat(&self, name: &[u8]) -> Seat {
-        let Place { fingerprint, first, second } = name::place(&self.key, self.hasher.hash(name));
-        let at = |fraction: u64| self.header + ((fraction * self.buckets()) >> 32) as usize;
-        Seat { fingerprint, first: at(first), second: at(second) }
+        Ok(())
     }
 
     fn put(&mut self, seat: Seat, meant: Meant, new: &mut Option<u16>) -> Result<(), ImageError> {
