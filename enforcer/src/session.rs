@@ -21,12 +21,15 @@ use std::{
 };
 
 mod hosts;
+mod inputs;
 mod known;
 mod place;
 mod resolvers;
 mod status;
 mod unsupported;
 
+pub(crate) use inputs::TICK;
+pub use inputs::{Input, InputError, Inputs};
 use resolvers::pre_resolved;
 pub(crate) use resolvers::trusted;
 

@@ -2,7 +2,6 @@
 
 use super::{Options, Session, SessionError};
 use crate::hosts::{self, Hosts};
-use std::path::Path;
 
 impl Session {
     /// Follows a change of the hosts file. If it cannot be read, what it said stays.
@@ -18,11 +17,6 @@ impl Session {
             }
             Some(_) | None => Ok(()),
         }
-    }
-
-    /// The hosts file.
-    pub fn hosts_path(&self) -> &Path {
-        &self.options.hosts
     }
 }
 
