@@ -79,7 +79,7 @@ impl Inputs {
     /// [`InputError`].
     pub fn open(session: &Session) -> Result<Self, InputError> {
         let (events, answers) = session.engine.readable()?;
-        let hosts = watch::watch(&[session.options.hosts.clone()])?;
+        let hosts = watch::watch(std::slice::from_ref(&session.options.hosts))?;
         let resolvers = watch::watch(&resolvers::watched_paths())?;
         for watch in [&hosts, &resolvers] {
             watch.report_since(session.began);
