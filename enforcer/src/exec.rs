@@ -2,11 +2,10 @@
 
 use crate::{
     cgroups::{self, CgroupError, OwnCgroup},
-    daemon,
     load::Loaded,
     process::{User, UserError},
     report::{Connect, Event, Sink},
-    session::{Options, Session, SessionError},
+    session::{InputError, Inputs, Options, Session, SessionError},
 };
 use policy_schema::Verdict;
 use std::{
@@ -32,6 +31,9 @@ pub enum ExecError {
     /// The cgroup.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// What keeps the session going.
+    #[error(transparent)]
+    Input(#[from] InputError),
     /// The session.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -103,35 +105,15 @@ async fn confine(
     cage: &OwnCgroup,
     seen: &mut Seen,
 ) -> Result<ExitStatus, ExecError> {
-    let (events, answers) = session.engine().readable()?;
-    let (events, answers) = (daemon::wait_on(events)?, daemon::wait_on(answers)?);
+    let mut inputs = Inputs::open(session)?;
     // The terminal sends its interrupt to the command too, which decides what it means.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
     let mut child = spawn(confined, cage)?;
-    let mut look_again = false;
     loop {
         tokio::select! {
             status = child.wait() => return Ok(status?),
-            guard = events.readable() => {
-                guard?.clear_ready();
-                session.read(|event| tell(event, seen))?;
-                look_again = true;
-            }
-            () = tokio::time::sleep(daemon::LOOK_AGAIN), if look_again => {
-                look_again = session.read(|event| tell(event, seen))? > 0;
-            }
-            guard = answers.readable() => {
-                guard?.clear_ready();
-                session.engine().read_answers().map_err(SessionError::from)?;
-                look_again = true;
-            }
-            _ = tick.tick() => {
-                session.tick()?;
-                // Also for what missed its wake-up, as in `daemon::run`.
-                look_again = session.read(|event| tell(event, seen))? > 0;
-            }
+            input = inputs.next() => inputs.serve(input?, session, |event| tell(event, seen)),
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {
                 if let Some(pid) = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid as i32)) {

@@ -13,7 +13,7 @@ use crate::{
     process::UserError,
     replay::CaptureError,
     report::{SinkError, SpecError},
-    session::SessionError,
+    session::{InputError, SessionError},
     watch::WatchError,
 };
 use miette::Diagnostic;
@@ -219,9 +219,20 @@ impl From<SessionError> for Failure {
     }
 }
 
+impl From<InputError> for Failure {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::Session(error) => error.into(),
+            InputError::Watch(error) => error.into(),
+            InputError::Wait(_) => Self { message: chain(&error), help: None, status: FAILED },
+        }
+    }
+}
+
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         match error {
+            DaemonError::Input(error) => error.into(),
             DaemonError::Session(error) => error.into(),
             DaemonError::Watch(error) => error.into(),
             DaemonError::Wait(_) => Self { message: chain(&error), help: None, status: FAILED },
@@ -233,6 +244,7 @@ impl From<ExecError> for Failure {
     fn from(error: ExecError) -> Self {
         match error {
             ExecError::Cgroup(error) => error.into(),
+            ExecError::Input(error) => error.into(),
             ExecError::Session(error) => error.into(),
             ExecError::User(error) => error.into(),
             ExecError::Start { ref source, .. } => {

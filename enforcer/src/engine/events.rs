@@ -1,7 +1,8 @@
-//! From the kernel's record of an attempt to the event that is written.
+//! From the kernel's records of attempts to the events that are written.
 
-use super::{Engine, rejected::Rejection};
+use super::{Engine, EngineError, rejected::Rejection};
 use crate::{
+    clock,
     compile::Compiled,
     process,
     report::{Connect, Event, RuleName},
@@ -14,8 +15,38 @@ use enforcer_common::{
 use policy_schema::{Mode, Protocol, Verdict};
 use std::{sync::Arc, time::SystemTime};
 
+impl Engine {
+    /// Hands every event that is there to `emit`; returns how many. Answers come first, so that an event finds the names
+    /// that were answered before it.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn read_events(&mut self, mut emit: impl FnMut(Event)) -> Result<usize, EngineError> {
+        let mut raw = Vec::new();
+        self.events.drain(|record| raw.extend(ConnectEvent::from_bytes(record)));
+        self.read_answers()?;
+        if raw.iter().any(|event| self.cgroups.path_of(event.cgroup).is_none()) {
+            // Younger than the last look; the kernel has judged it as unclassified.
+            self.read_cgroups()?;
+        }
+        for (name, address, rule) in self.protected.take() {
+            emit(Event::ProtectedAddress { time: SystemTime::now(), name, address, rule });
+        }
+        if !self.rejected.is_empty() {
+            let counters = self.counters()?;
+            self.rejected.take(&counters, clock::boot()).into_iter().map(rejection).for_each(&mut emit);
+        }
+        for event in &raw {
+            let mut connect = connect(self, event);
+            connect.cause = self.attribute(event, &connect.results);
+            emit(Event::NetTcpConnect(connect));
+        }
+        Ok(raw.len())
+    }
+}
+
 /// `NetTCPConnect` with everything that is known about the attempt.
-pub(super) fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
+fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
     let policy = engine.policies.get(&event.version).map(Arc::as_ref);
     let rule = RuleId(event.rule);
     Connect {
@@ -43,7 +74,7 @@ pub(super) fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
 }
 
 /// `DNSAnswerRejected`.
-pub(super) fn rejection(rejection: Rejection) -> Event {
+fn rejection(rejection: Rejection) -> Event {
     let Rejection { cause, server, question, count } = rejection;
     let cause = match cause {
         Doubt::Forgotten => "unmatched",

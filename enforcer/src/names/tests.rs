@@ -2,6 +2,7 @@ use super::*;
 
 mod room;
 
+use crate::live::KnownSighting;
 use policy_schema::{NoLists, Policy, PolicySet, Source};
 
 const SECOND: u64 = 1_000_000_000;

@@ -3,7 +3,8 @@
 
 use crate::model::{Protocol, Read, Step};
 
-const ENGINE: &str = include_str!("../../src/engine.rs");
+const RELOAD: &str = include_str!("../../src/engine/reload.rs");
+const TURN: &str = include_str!("../../src/engine/turn.rs");
 const KERNEL: &str = include_str!("../../src/kernel.rs");
 const DECIDE: &str = include_str!("../../../enforcer-ebpf/common/src/decide.rs");
 
@@ -41,24 +42,24 @@ const DECISION_CALLS: &[(&str, &[Read])] = &[
 /// The protocol as it is in the code.
 pub fn protocol() -> Protocol {
     in_order(
-        &body(ENGINE, "reload"),
+        &body(RELOAD, "reload"),
         &["self.kernel.fence(", "self.kernel.install(", "self.prepare(", "self.commit(", "self.settle("],
     );
-    in_order(&body(ENGINE, "take_over"), &["self.drain_answers(", "self.names.adopt("]);
+    in_order(&body(TURN, "take_over"), &["self.drain_answers(", "self.names.adopt("]);
     let reload = [
         vec![Step::Fence],
         steps(&body(KERNEL, "install"), INSTALL_CALLS),
-        engine_steps("prepare"),
-        engine_steps("commit"),
-        engine_steps("settle"),
+        engine_steps(RELOAD, "prepare"),
+        engine_steps(RELOAD, "commit"),
+        engine_steps(RELOAD, "settle"),
     ];
     let decide: String = DECIDE.split_whitespace().collect();
     let reads = steps(&decide, DECISION_CALLS).try_into().expect("a decision reads three maps");
-    Protocol { turn: engine_steps("turn"), reload: reload.concat(), reads, replacing_waits: true }
+    Protocol { turn: engine_steps(TURN, "turn"), reload: reload.concat(), reads, replacing_waits: true }
 }
 
-fn engine_steps(function: &str) -> Vec<Step> {
-    let body = body(ENGINE, function);
+fn engine_steps(source: &str, function: &str) -> Vec<Step> {
+    let body = body(source, function);
     for (place, _) in body.match_indices("self.kernel.") {
         let known = ENGINE_CALLS.iter().any(|(call, _)| body[place..].starts_with(call));
         assert!(known, "the model does not know this call in `{function}`: {}", &body[place..]);

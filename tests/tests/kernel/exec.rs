@@ -4,9 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use enforcer_tests::{Backend, Lab, Machine, Outcome, enforcer, wait_for};
+use enforcer_tests::{Backend, Lab, Machine, Outcome, Running, enforcer, wait_for};
 
-use crate::scenario::SOON;
+use crate::scenario::{SOON, connects, policy};
+
+/// Connects to the address and port of each line that it reads, and says what came of it.
+const CONNECT: &str = r#"
+import errno, socket, sys
+for line in sys.stdin:
+    address, port = line.split()
+    with socket.socket() as s:
+        print(errno.errorcode.get(s.connect_ex((address, int(port))), "ok"), flush=True)
+"#;
 
 /// An example policy.
 fn example(name: &str) -> PathBuf {
@@ -24,6 +33,19 @@ fn exec(lab: &Lab, backend: Backend, options: &[&str], command: &[&str]) -> Outc
     let start = ["exec", "--policy", policy.to_str().unwrap(), "--backend", backend.as_str()];
     let arguments = [&start, options, &["--"], command].concat();
     lab.client().run(enforcer().unwrap().to_str().unwrap(), &arguments).unwrap()
+}
+
+/// A confined program that goes where it is told to.
+pub fn confined(lab: &Lab, backend: Backend, policy: &Path, options: &[&str]) -> Running {
+    let start = ["exec", "--policy", policy.to_str().unwrap(), "--backend", backend.as_str()];
+    let arguments = [&start, options, &["--", "/usr/bin/python3", "-c", CONNECT]].concat();
+    lab.client().spawn(enforcer().unwrap(), &arguments).unwrap()
+}
+
+/// Has it connect: `ok`, or the error.
+pub fn connecting(confined: &mut Running, address: &str, port: u16) -> String {
+    confined.say(&format!("{address} {port}")).unwrap();
+    confined.line(Duration::from_secs(60)).unwrap()
 }
 
 #[test]
@@ -135,4 +157,29 @@ fn a_termination_reaches_the_command() {
     assert_eq!(running.line(SOON).unwrap(), "terminated");
     assert_eq!(running.finish(SOON).unwrap().code(), Some(9));
     assert!(start.elapsed() < SOON);
+}
+
+#[test]
+fn the_hosts_file_is_followed_while_the_command_runs() {
+    Machine::one_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        let hosts =
+            |text: &str| lab.netns.write_etc("hosts", &format!("127.0.0.1 localhost\n{text}")).unwrap();
+        let path = format!("/etc/netns/{}/hosts", lab.netns.name());
+        hosts("");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("policy.yaml");
+        let rules = "rules:\n  - { name: malware, action: deny, to: { names: [\"*.evil.example\"] } }\n";
+        fs::write(&file, policy(rules)).unwrap();
+        let address = "203.0.113.43";
+        connects(lab.client(), address, 443);
+
+        let mut confined = confined(&lab, backend, &file, &["--hosts", &path]);
+        assert_eq!(connecting(&mut confined, address, 443), "ok");
+        hosts(&format!("{address} host.evil.example\n"));
+        let refused = wait_for(SOON, || (connecting(&mut confined, address, 443) == "EPERM").then_some(()));
+        assert!(refused.is_some());
+        assert!(confined.finish(SOON).unwrap().success());
+        connects(lab.client(), address, 443);
+    });
 }

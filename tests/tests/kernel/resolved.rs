@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::exec::{confined, connecting};
 use crate::scenario::{SOON, attempt, connects, policy, refused};
 
 /// Where `scripts/setup test` unpacks it: installed, it would take over this machine's /etc/resolv.conf.
@@ -105,6 +106,19 @@ fn what_systemd_resolved_answers_from_its_cache_is_heard() {
         refused(lab.client(), &address, 443, "EPERM");
         assert_eq!(flushing.counter("lateFromResolved").unwrap(), 0);
         assert!(flushing.stop().unwrap().success());
+        connects(lab.client(), &address, 443);
+
+        // A command that is confined by itself is no different.
+        let file = directory.path().join("policy.yaml");
+        fs::write(&file, policy(POLICY)).unwrap();
+        let mut confined = confined(&lab, backend, &file, &["--resolved", monitor.to_str().unwrap()]);
+        assert_eq!(connecting(&mut confined, &address, 443), "ok");
+        let heard = wait_for(SOON, || {
+            assert!(look_up(&lab, &sockets));
+            (connecting(&mut confined, &address, 443) == "EPERM").then_some(())
+        });
+        assert!(heard.is_some());
+        assert!(confined.finish(SOON).unwrap().success());
         connects(lab.client(), &address, 443);
     });
 }

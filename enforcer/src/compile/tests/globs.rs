@@ -99,6 +99,34 @@ fn a_thousand_globs_fit() {
         let image = compiled(&[(words.clone().map(pattern).collect(), vec![])]).unwrap().image;
         println!("{what}: {} bytes in {:?}", image.len() * 64, began.elapsed());
         assert!(image.len() * 64 < most, "{what}: {} bytes", image.len() * 64);
+        // Some 0.4 s on a busy machine, 5 s and 9 s when each step copies whole states.
+        assert!(began.elapsed().as_secs() < 5, "{what}: {:?}", began.elapsed());
+    }
+}
+
+/// What no automaton can tell apart in reason, and what would only take long.
+#[test]
+fn what_would_take_forever_is_refused_soon() {
+    type Shape = (&'static str, u32, fn(u32) -> String);
+    let shapes: [Shape; 3] = [
+        ("many prefixes below one name", 10_000, |word| format!("{word:x}*.ads.example")),
+        ("pairs of words anywhere", 100, |word| format!("*{word:x}*{:x}*.ads.example", word ^ 0xff_ffff)),
+        ("many stars", 100, |word| {
+            let starred: String = format!("{word:024b}").chars().flat_map(|digit| ['*', digit]).collect();
+            format!("{starred}.ads.example")
+        }),
+    ];
+    for (what, count, pattern) in shapes {
+        // Zero would be in every other word.
+        let words = (1..=count).map(|number| number.wrapping_mul(2_654_435_761) >> 8);
+        let rules = [(vec!["ads-*.example.com".to_owned()], vec![]), (words.map(pattern).collect(), vec![])];
+        let began = std::time::Instant::now();
+        let error = compiled(&rules).err().unwrap();
+        println!("{what}: refused in {:?}", began.elapsed());
+        let CompileError::TooManyGlobs { rule, location } = &error else { panic!("{error}") };
+        assert_eq!((rule.as_str(), location.line), ("r1", 4), "{what}");
+        // A second where it is installed.
+        assert!(began.elapsed().as_secs() < 60, "{what}: {:?}", began.elapsed());
     }
 }
 
