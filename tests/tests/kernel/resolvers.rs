@@ -160,7 +160,8 @@ fn first_connects(netns: &Netns, resolver: &str) {
             drop(daemon);
             open("after");
         }
-        announce(&format!("{resolver}: {SHAPES:?} by {ONE_BY_ONE:?}, {ALL_AT_ONCE:?}"));
+        let asked: BTreeSet<_> = clients.one_by_one().map(|(client, _)| client).collect();
+        announce(&format!("{resolver}: {SHAPES:?} by {asked:?}, {ALL_AT_ONCE:?}"));
     });
 }
 
