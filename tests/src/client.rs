@@ -96,8 +96,18 @@ impl<'guard> Client<'guard> {
     ///
     /// When the client cannot be started or does not end; not when a connection is refused.
     pub fn connect_each(&self, host: &str, port: u16, count: u32) -> Result<Vec<Attempt>> {
-        let command =
-            self.peer_command(&["connect", host, &port.to_string(), "--count", &count.to_string()])?;
+        self.attempts(self.each_command(host, port, count)?, PATIENCE * 10)
+    }
+
+    /// Does what [`Client::connect_each`] does with a C library that asks by TCP alone.
+    ///
+    /// # Errors
+    ///
+    /// When the client cannot be started or does not end; not when a connection is refused.
+    pub fn connect_each_over_tcp(&self, host: &str, port: u16, count: u32) -> Result<Vec<Attempt>> {
+        let mut command = self.each_command(host, port, count)?;
+        // What `options` says in resolv.conf, for one program.
+        command.env("RES_OPTIONS", "use-vc");
         self.attempts(command, PATIENCE * 10)
     }
 
@@ -180,6 +190,10 @@ impl<'guard> Client<'guard> {
 
     fn peer(&self, arguments: &[&str]) -> Result<Vec<Attempt>> {
         self.attempts(self.peer_command(arguments)?, PATIENCE)
+    }
+
+    fn each_command(&self, host: &str, port: u16, count: u32) -> Result<Command> {
+        self.peer_command(&["connect", host, &port.to_string(), "--count", &count.to_string()])
     }
 
     fn attempts(&self, mut command: Command, timeout: Duration) -> Result<Vec<Attempt>> {

@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use enforcer_tests::{Attempt, Backend, Client, Daemon, Lab, Machine, Netns, sibling};
+use enforcer_tests::{Attempt, Backend, Client, Daemon, Lab, Machine, Netns};
 
 use crate::message::{answer, header, question, record};
-use crate::scenario::policy;
+use crate::scenario::{ALLOW, EACH_NAME, connections, lab_of_names, policy, refusals};
 
 const DENY: &str = r#"
 rules:
@@ -266,21 +266,8 @@ for stream, address in zip(streams, ['{}', '{}']):
     });
 }
 
-/// Resolves by TCP, as glibc does when it is told to, and connects.
-fn connect_each(lab: &Lab, host: &str, count: u32) -> Vec<Attempt> {
-    let peer = sibling("peer").unwrap();
-    let count = count.to_string();
-    let arguments = ["RES_OPTIONS=use-vc", peer.to_str().unwrap(), "connect", host, "443", "--count", &count];
-    let outcome = lab.client().run("/usr/bin/env", &arguments).unwrap();
-    outcome.stdout.lines().map(|line| Attempt::parse(line).unwrap()).collect()
-}
-
-fn refusals(attempts: &[Attempt]) -> usize {
-    attempts.iter().filter(|attempt| attempt.errno() == Some("EPERM")).count()
-}
-
-fn connections(attempts: &[Attempt]) -> usize {
-    attempts.iter().filter(|attempt| attempt.is_ok()).count()
+fn connect_each(lab: &Lab) -> Vec<Attempt> {
+    lab.client().connect_each_over_tcp(EACH_NAME, 443, names()).unwrap()
 }
 
 /// Fewer where the processor is emulated.
@@ -288,41 +275,25 @@ fn names() -> u32 {
     if Machine::current().is_guest() { 50 } else { 300 }
 }
 
-/// A lab in which each name has an address of its own.
-fn lab_of_names() -> Lab {
-    let first = u32::from(Ipv4Addr::new(198, 19, 0, 1));
-    Lab::with(|dnsmasq| {
-        (0..names()).fold(dnsmasq, |dnsmasq, number| {
-            dnsmasq.name(&format!("h{number}.evil.test"), Ipv4Addr::from(first + number))
-        })
-    })
-    .unwrap()
-}
-
 #[test]
 fn no_first_connect_after_an_answer_over_tcp_gets_through() {
     Machine::each_backend(|backend| {
-        let lab = lab_of_names();
+        let lab = lab_of_names(names());
         let daemon = lab.daemon(backend).policy("policy", &policy(DENY)).start().unwrap();
-        let attempts = connect_each(&lab, "h{}.evil.test", names());
+        let attempts = connect_each(&lab);
         assert_eq!((connections(&attempts), refusals(&attempts)), (0, names() as usize));
         drop(daemon);
-        let attempts = connect_each(&lab, "h{}.evil.test", names());
+        let attempts = connect_each(&lab);
         assert_eq!(connections(&attempts), names() as usize);
     });
 }
 
 #[test]
 fn no_first_connect_to_an_allowed_name_is_refused_after_an_answer_over_tcp() {
-    const ALLOW: &str = r#"
-default: deny
-rules:
-  - { name: registry, action: allow, to: { names: ["*.evil.test"] } }
-"#;
     Machine::one_backend(|backend| {
-        let lab = lab_of_names();
+        let lab = lab_of_names(names());
         let daemon = lab.daemon(backend).policy("policy", &policy(ALLOW)).start().unwrap();
-        let attempts = connect_each(&lab, "h{}.evil.test", names());
+        let attempts = connect_each(&lab);
         assert_eq!((connections(&attempts), refusals(&attempts)), (names() as usize, 0));
         assert_eq!(attempts_of(&lab, "www.good.example"), ["EPERM"]);
         drop(daemon);
@@ -331,7 +302,8 @@ rules:
 }
 
 fn attempts_of(lab: &Lab, host: &str) -> Vec<String> {
-    connect_each(lab, host, 1).iter().map(|attempt| attempt.errno().unwrap_or("ok").to_owned()).collect()
+    let attempts = lab.client().connect_each_over_tcp(host, 443, 1).unwrap();
+    attempts.iter().map(|attempt| attempt.errno().unwrap_or("ok").to_owned()).collect()
 }
 
 #[test]
@@ -340,10 +312,10 @@ fn without_the_binder_some_get_through_after_answers_over_tcp() {
         // It is a test of the tests above, which are the same there.
         return;
     }
-    let lab = lab_of_names();
+    let lab = lab_of_names(names());
     let daemon = lab.daemon(Backend::Cgroup).policy("policy", &policy(DENY)).argument("--no-binder");
     let daemon = daemon.start().unwrap();
-    let attempts = connect_each(&lab, "h{}.evil.test", names());
+    let attempts = connect_each(&lab);
     assert!(connections(&attempts) > 0, "all {} were caught", attempts.len());
     drop(daemon);
 }

@@ -1,22 +1,10 @@
 //! The race that the kernel's binder wins, run by the C library's resolver; `leak` runs it harder.
 
 use std::env;
-use std::net::Ipv4Addr;
 
 use enforcer_tests::{Attempt, Backend, Daemon, Lab, Machine};
 
-use crate::scenario::policy;
-
-const DENY: &str = r#"
-rules:
-  - { name: malware, action: deny, to: { names: ["*.evil.test"] } }
-"#;
-
-const ALLOW: &str = r#"
-default: deny
-rules:
-  - { name: registry, action: allow, to: { names: ["*.evil.test"] } }
-"#;
+use crate::scenario::{ALLOW, DENY, EACH_NAME, connections, lab_of_names, policy, refusals};
 
 /// What the binder knows of globs is an automaton, not the table of names.
 const DENY_GLOB: &str = r#"
@@ -36,14 +24,8 @@ fn names() -> u32 {
     if env::var_os("ENFORCER_SOAK").is_some() { usual * 10 } else { usual }
 }
 
-/// A lab in which each name has an address of its own: what was learned of one says nothing about the next.
 fn lab() -> Lab {
-    let first = u32::from(Ipv4Addr::new(198, 19, 0, 1));
-    Lab::with(|dnsmasq| {
-        let name = |number: u32| (format!("h{number}.evil.test"), Ipv4Addr::from(first + number));
-        (0..names()).map(name).fold(dnsmasq, |dnsmasq, (name, address)| dnsmasq.name(&name, address))
-    })
-    .unwrap()
+    lab_of_names(names())
 }
 
 fn daemon(lab: &Lab, backend: Backend, text: &str) -> Daemon {
@@ -51,17 +33,9 @@ fn daemon(lab: &Lab, backend: Backend, text: &str) -> Daemon {
 }
 
 fn connect_each(lab: &Lab) -> Vec<Attempt> {
-    let attempts = lab.client().connect_each("h{}.evil.test", 443, names()).unwrap();
+    let attempts = lab.client().connect_each(EACH_NAME, 443, names()).unwrap();
     assert_eq!(attempts.len(), names() as usize, "each name has one address");
     attempts
-}
-
-fn refusals(attempts: &[Attempt]) -> usize {
-    attempts.iter().filter(|attempt| attempt.errno() == Some("EPERM")).count()
-}
-
-fn connections(attempts: &[Attempt]) -> usize {
-    attempts.iter().filter(|attempt| attempt.is_ok()).count()
 }
 
 #[test]

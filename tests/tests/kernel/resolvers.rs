@@ -1,27 +1,28 @@
-//! Resolvers and clients as they are: what each of them answers and asks is bound before the first connect.
+//! Resolvers and clients as they are, over UDP and TCP: what each of them answers and asks is bound before the first
+//! connect.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use enforcer_tests::{Bind9, Cgroup, Client, Dnsmasq, Machine, Netns, TcpServer, Unbound, Zone, announce};
-use tempfile::TempDir;
+use enforcer_tests::{Bind9, Daemon, Dnsmasq, Machine, Netns, Unbound, Zone, announce, wait_for};
+use serde_json::Value;
+
+use crate::scenario::{ALLOW, DENY, SOON, attempt, connects, refused};
+use clients::{ALL_AT_ONCE, Clients, ONE_BY_ONE, PORT};
+
+mod clients;
 
 /// How an answer leads from the name to its address, or addresses.
-const SHAPES: [&str; 5] = ["plain", "chain", "short-lived", "wildcard", "round-robin"];
-/// Addresses of the shape `round-robin`: as many as an answer without EDNS has room for, and some.
-const ROUND: u8 = 20;
-const CLIENTS: [&str; 6] = ["glibc", "getent", "python", "curl", "dig", "musl"];
+const SHAPES: [&str; 6] = ["plain", "chain", "short-lived", "wildcard", "round-robin", "truncated"];
 
-const DENY: &str = r#"
-rules:
-  - { name: malware, action: deny, to: { names: ["*.evil.test"] } }
-"#;
-const ALLOW: &str = r#"
-default: deny
-rules:
-  - { name: registry, action: allow, to: { names: ["*.evil.test"] } }
-"#;
+/// How many addresses it has: some, or more than an answer by UDP has room for, without EDNS and with dig's.
+fn addresses(shape: &str) -> usize {
+    match shape {
+        "round-robin" => 20,
+        "truncated" => 100,
+        _ => 1,
+    }
+}
 
 #[test]
 fn names_of_dnsmasq() {
@@ -78,41 +79,44 @@ fn every_address_of_a_long_answer() {
 /// The answer is longer than what fits into an unfragmented packet everywhere, and each of its addresses is bound.
 fn long_answer(netns: &Netns, resolver: &str, options: &[&str]) {
     Machine::one_backend(|backend| {
-        let course = Course::new(netns);
-        let daemon = Machine::current().daemon(backend, &course.cgroup).policy("policy", &policy(DENY));
+        let clients = Clients::new(netns);
+        let daemon = Machine::current().daemon(backend, &clients.cgroup).policy("policy", &policy(DENY));
         let daemon = daemon.start().unwrap();
         let arguments = [options, &["+ignore", "A", "big.evil.test"]].concat();
-        let answer = course.client().run("dig", &arguments).unwrap().stdout;
+        let answer = clients.one().run("dig", &arguments).unwrap().stdout;
         let size = answer.lines().find_map(|line| line.strip_prefix(";; MSG SIZE  rcvd: ")).unwrap();
         announce(&format!("{resolver} answered with {size} bytes"));
         assert!(size.parse::<u32>().unwrap() > 1232, "{answer}");
         assert_eq!(answer.contains("RRSIG"), options.contains(&"+dnssec"), "{answer}");
         for last in 1..=100 {
-            let address = Ipv4Addr::new(192, 0, 2, last);
-            assert_eq!(course.connect("glibc", &address.to_string()), Err("EPERM".to_owned()), "{address}");
+            refused(clients.one(), &Ipv4Addr::new(192, 0, 2, last).to_string(), PORT, "EPERM");
         }
         for counter in ["answersUnparsed", "lateBinds", "nameless"] {
             assert_eq!(daemon.counter(counter).unwrap(), 0, "{counter}");
         }
         drop(daemon);
-        assert_eq!(course.connect("glibc", "192.0.2.1"), Ok(()));
+        connects(clients.one(), "192.0.2.1", PORT);
     });
 }
 
 /// Each client asks for names of its own, in each shape.
 fn zone() -> Zone {
     let mut zone = Zone::default();
-    for (client, name) in (0..).zip(CLIENTS) {
-        let address = |shape: u8| Ipv4Addr::new(198, 51, 100, 1 + client + shape * 10);
-        let round: Vec<_> = (1..=ROUND).map(|n| Ipv4Addr::new(203, 0, 113, client * ROUND + n)).collect();
+    for (number, client) in (0..).zip(ONE_BY_ONE.into_iter().chain(ALL_AT_ONCE)) {
+        let address = |shape: u8| Ipv4Addr::new(198, 51, 100, 1 + number + shape * 10);
+        let several = |shape, third| -> Vec<_> {
+            (1..=addresses(shape) as u8).map(|last| Ipv4Addr::new(198, 19, third, last)).collect()
+        };
+        let (hop, end) = (format!("{client}.hop.test"), format!("{client}.end.test"));
         zone = zone
-            .addresses(&format!("{name}.plain.evil.test"), 60, &[address(0)])
-            .alias(&format!("{name}.chain.evil.test"), &format!("{name}.hop.test"))
-            .alias(&format!("{name}.hop.test"), &format!("{name}.end.test"))
-            .addresses(&format!("{name}.end.test"), 60, &[address(1)])
-            .addresses(&format!("{name}.short-lived.evil.test"), 0, &[address(2)])
-            .wildcard(&format!("{name}.wildcard.evil.test"), address(3))
-            .addresses(&format!("{name}.round-robin.evil.test"), 60, &round);
+            .addresses(&host(client, "plain"), 60, &[address(0)])
+            .alias(&host(client, "chain"), &hop)
+            .alias(&hop, &end)
+            .addresses(&end, 60, &[address(1)])
+            .addresses(&host(client, "short-lived"), 0, &[address(2)])
+            .wildcard(&format!("{client}.wildcard.evil.test"), address(3))
+            .addresses(&host(client, "round-robin"), 60, &several("round-robin", number))
+            .addresses(&host(client, "truncated"), 60, &several("truncated", 100 + number));
     }
     zone
 }
@@ -126,131 +130,44 @@ fn policy(text: &str) -> String {
     format!("version: 1\ndns: {{ trustedResolvers: [\"{}\"] }}\n{text}", Unbound::ADDRESS)
 }
 
-/// The first connect of each client to each of its names, before there is a daemon, while it denies them, after it, and
-/// while it allows nothing else.
+/// The first connect of each client to each of its names, while it denies them and while it allows nothing else; before
+/// and after a daemon, they work.
 fn first_connects(netns: &Netns, resolver: &str) {
     Machine::one_backend(|backend| {
-        let course = Course::new(netns);
-        let daemon = |text| {
-            let daemon = Machine::current().daemon(backend, &course.cgroup);
-            daemon.policy("policy", &policy(text)).start().unwrap()
+        let clients = Clients::new(netns);
+        let open = |when| {
+            for shape in SHAPES {
+                assert_eq!(clients.connect("glibc", shape), Ok(()), "{when} the daemon: {shape}");
+            }
         };
-        course.each(&["glibc"], Ok(()), "before the daemon");
-        let denying = daemon(DENY);
-        course.each(&course.clients(), Err("EPERM".to_owned()), "denied");
-        for counter in ["answersUnparsed", "lateBinds", "nameless"] {
-            assert_eq!(denying.counter(counter).unwrap(), 0, "{counter}");
+        open("before");
+        for (text, expected) in [(DENY, Err("EPERM".to_owned())), (ALLOW, Ok(()))] {
+            let daemon = Machine::current().daemon(backend, &clients.cgroup);
+            let daemon = daemon.policy("policy", &policy(text)).start().unwrap();
+            let unasked = attempt(clients.one(), "198.51.100.1", PORT);
+            assert_eq!(unasked.is_ok(), expected.is_err(), "nobody has asked yet: {unasked}");
+            for (client, shape) in clients.one_by_one() {
+                assert_eq!(clients.connect(client, shape), expected, "{client}, {shape}: {text}");
+            }
+            for client in ALL_AT_ONCE {
+                assert_eq!(clients.connect_at_once(client), expected, "{client}: {text}");
+            }
+            for counter in ["answersUnparsed", "lateBinds", "nameless"] {
+                assert_eq!(daemon.counter(counter).unwrap(), 0, "{counter}: {text}");
+            }
+            let by_tcp = wait_for(SOON, || (asked_by_tcp(&daemon) == clients.by_tcp()).then_some(()));
+            assert!(by_tcp.is_some(), "{} and not {}", asked_by_tcp(&daemon), clients.by_tcp());
+            drop(daemon);
+            open("after");
         }
-        drop(denying);
-        course.each(&["glibc"], Ok(()), "after the daemon");
-        let allowing = daemon(ALLOW);
-        course.each(&course.clients(), Ok(()), "allowed");
-        assert_eq!(course.connect("glibc", "192.0.2.200"), Err("EPERM".to_owned()));
-        drop(allowing);
-        announce(&format!("{resolver}: {:?} by {:?}", SHAPES, course.clients()));
+        let asked: BTreeSet<_> = clients.one_by_one().map(|(client, _)| client).collect();
+        announce(&format!("{resolver}: {SHAPES:?} by {asked:?}, {ALL_AT_ONCE:?}"));
     });
 }
 
-/// Clients and what they connect to.
-struct Course<'guard> {
-    netns: &'guard Netns,
-    cgroup: Cgroup,
-    /// A program with a C library of its own inside, where there is a compiler to make it.
-    musl: Option<(PathBuf, TempDir)>,
-    _tcp: TcpServer,
-}
-
-impl<'guard> Course<'guard> {
-    fn new(netns: &'guard Netns) -> Self {
-        let musl = (!Machine::current().is_guest()).then(compile);
-        let tcp = TcpServer::start(netns, &[80]).unwrap();
-        Self { netns, cgroup: Cgroup::new().unwrap(), musl, _tcp: tcp }
-    }
-
-    fn client(&self) -> Client<'_> {
-        Client::new(self.netns).cgroup(&self.cgroup)
-    }
-
-    fn clients(&self) -> Vec<&'static str> {
-        CLIENTS.into_iter().filter(|client| *client != "musl" || self.musl.is_some()).collect()
-    }
-
-    #[track_caller]
-    fn each(&self, clients: &[&str], expected: Result<(), String>, when: &str) {
-        for client in clients {
-            for shape in SHAPES {
-                let host = host(client, shape);
-                assert_eq!(self.connect(client, &host), expected, "{when}: {client} to {host}");
-            }
-        }
-    }
-
-    /// Has a client resolve a name and connect: to the first address, or to all of them where it only resolves.
-    fn connect(&self, client: &str, host: &str) -> Result<(), String> {
-        let run = |program: &str, arguments: &[&str]| self.client().run(program, arguments).unwrap();
-        match client {
-            "glibc" => {
-                let attempts = self.client().connect(host, 80).unwrap();
-                match attempts.last().unwrap() {
-                    attempt if attempt.is_ok() => Ok(()),
-                    attempt => Err(attempt.errno().map_or_else(|| attempt.to_string(), str::to_owned)),
-                }
-            }
-            // Without -A it finds no IPv4 address where only the loopback interface has one.
-            "getent" => self.connect_all(&run("getent", &["-A", "ahostsv4", host]).stdout),
-            "dig" => self.connect_all(&run("dig", &["+short", "A", host]).stdout),
-            "curl" => {
-                let url = format!("http://{host}/");
-                let arguments = ["--silent", "--show-error", "--ipv4", "--max-time", "20", &url];
-                match run("curl", &arguments) {
-                    outcome if outcome.success() => Ok(()),
-                    // The page's port has a server: it is the kernel that refuses.
-                    outcome if outcome.status.code() == Some(7) => Err("EPERM".to_owned()),
-                    outcome => Err(format!("{outcome:?}")),
-                }
-            }
-            "python" => {
-                let source = format!(
-                    "import errno, socket\ntry:\n  socket.create_connection((\"{host}\", 80), 20)\n  print(\"ok\")\n\
-                     except OSError as error:\n  print(errno.errorcode.get(error.errno, str(error)))"
-                );
-                outcome(self.client().python(&source).unwrap().stdout.trim())
-            }
-            _ => {
-                let program = self.musl.as_ref().unwrap().0.to_string_lossy().into_owned();
-                let said = run(&program, &[host, "80"]).stdout;
-                outcome(if said.trim() == libc::EPERM.to_string() { "EPERM" } else { said.trim() })
-            }
-        }
-    }
-
-    /// To each of the addresses at the beginning of a line.
-    fn connect_all(&self, lines: &str) -> Result<(), String> {
-        let first = |line: &str| line.split_whitespace().next()?.parse::<Ipv4Addr>().ok();
-        let mut addresses: Vec<_> = lines.lines().filter_map(first).collect();
-        addresses.sort();
-        addresses.dedup();
-        let outcomes: Vec<_> =
-            addresses.iter().map(|address| self.connect("glibc", &address.to_string())).collect();
-        let (one, all) = (outcomes.first().cloned(), outcomes.iter());
-        match one {
-            Some(one) if all.clone().all(|outcome| *outcome == one) => one,
-            _ => Err(format!("{lines}: {outcomes:?}")),
-        }
-    }
-}
-
-fn outcome(said: &str) -> Result<(), String> {
-    if said == "ok" { Ok(()) } else { Err(said.to_owned()) }
-}
-
-/// A static program: its resolver is musl's, which knows nothing of nsswitch, and asks for all families at once.
-fn compile() -> (PathBuf, TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let program = directory.path().join("connect");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/connect.c");
-    let mut command = Command::new("musl-gcc");
-    command.args(["-static", "-Wall", "-o"]).arg(&program).arg(source);
-    assert!(command.status().unwrap().success());
-    (program, directory)
+/// How many processes have connected to the resolver.
+fn asked_by_tcp(daemon: &Daemon) -> usize {
+    let events = daemon.events().unwrap();
+    let to_resolver = |event: &&Value| event["event"] == "NetTCPConnect" && event["dstPort"] == 53;
+    events.iter().filter(to_resolver).map(|event| event["pid"].as_u64()).collect::<BTreeSet<_>>().len()
 }

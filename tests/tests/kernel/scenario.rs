@@ -1,6 +1,6 @@
 //! What the scenarios have in common.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use enforcer_tests::{Attempt, Backend, Client, Daemon, Lab};
@@ -8,9 +8,46 @@ use enforcer_tests::{Attempt, Backend, Client, Daemon, Lab};
 /// Longer than anything here takes, guests being emulated.
 pub const SOON: Duration = Duration::from_secs(20);
 
+/// Denies every name below evil.test ..
+pub const DENY: &str = r#"
+rules:
+  - { name: malware, action: deny, to: { names: ["*.evil.test"] } }
+"#;
+/// .. or nothing but them.
+pub const ALLOW: &str = r#"
+default: deny
+rules:
+  - { name: registry, action: allow, to: { names: ["*.evil.test"] } }
+"#;
+
 /// A policy that trusts the lab's resolver and says this as well.
 pub fn policy(text: &str) -> String {
     format!("version: 1\ndns: {{ trustedResolvers: [\"198.18.0.53\"] }}\n{text}")
+}
+
+/// A lab in which each of so many names, [`EACH_NAME`], has an address of its own: what was learned of one says nothing
+/// about the next.
+pub fn lab_of_names(count: u32) -> Lab {
+    let first = u32::from(Ipv4Addr::new(198, 19, 0, 1));
+    Lab::with(|dnsmasq| {
+        let name =
+            |number: u32| (EACH_NAME.replace("{}", &number.to_string()), Ipv4Addr::from(first + number));
+        (0..count).map(name).fold(dnsmasq, |dnsmasq, (name, address)| dnsmasq.name(&name, address))
+    })
+    .unwrap()
+}
+
+/// The names of [`lab_of_names`], `{}` being 0, 1, ..
+pub const EACH_NAME: &str = "h{}.evil.test";
+
+/// How many attempts were refused.
+pub fn refusals(attempts: &[Attempt]) -> usize {
+    attempts.iter().filter(|attempt| attempt.errno() == Some("EPERM")).count()
+}
+
+/// How many worked.
+pub fn connections(attempts: &[Attempt]) -> usize {
+    attempts.iter().filter(|attempt| attempt.is_ok()).count()
 }
 
 /// What a connection comes to while the policy is in force; before and after, it works.
