@@ -33,4 +33,5 @@ mod scenario;
 mod several;
 mod spoof;
 mod status;
+mod translated;
 mod trial;
