@@ -9,7 +9,7 @@ use crate::message::{answer, query};
 use crate::scenario::{SOON, connects, refused};
 
 /// Trusted, and played by the test.
-const RESOLVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 54);
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 71);
 
 const ALLOW: &str = r#"
 version: 1
@@ -29,7 +29,7 @@ fn held_by(unit: &Cgroup) -> String {
 /// if WAITS.
 const SERVER: &str = r#"
 import socket
-listener = socket.create_server(("198.18.0.54", 53))
+listener = socket.create_server(("198.18.0.71", 53))
 print("ready", flush=True)
 while True:
     client, _ = listener.accept()
@@ -122,7 +122,7 @@ client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 # It ends with a reset: the port is free again at once.
 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 client.bind(("192.0.2.77", 40053))
-client.connect(("198.18.0.54", 53))
+client.connect(("198.18.0.71", 53))
 client.sendall(bytes.fromhex("QUERY"))
 print(len(client.recv(2048)))
 "#;
@@ -189,8 +189,7 @@ fn nobody_puts_a_word_into_the_resolvers_mouth() {
         let daemon = lab.daemon(backend).policy("policy", &held_by(&unit)).start().unwrap();
         let mut server = serve(&lab, &unit, &TOLD.to_string(), true);
         let lie = framed(&answer(CLAIMED, PLAYED));
-        // All of an answer, or its question alone, so that the resolver's words end what the forger began.
-        for (length, address) in [(lie.len(), PLAYED), (lie.len() - 16, TOLD)] {
+        let mut forge = |length: usize, address| {
             let said: String = lie[..length].iter().map(|byte| format!("{byte:02x}")).collect();
             let forger = Client::new(&lab.netns).cgroup(&other);
             let script = FORGER.replace("SAID", &said);
@@ -200,9 +199,21 @@ fn nobody_puts_a_word_into_the_resolvers_mouth() {
             assert_eq!(forger.line(SOON).unwrap(), "forged");
             server.say("").unwrap();
             assert_eq!(hear(stream), answer(CLAIMED, address), "the lie was not heard");
+        };
+        // All of an answer, or its question alone, so that the resolver's words end what the forger began.
+        let lies = [(lie.len(), PLAYED), (lie.len() - 16, TOLD)];
+        for (length, address) in lies {
+            forge(length, address);
             refused(lab.client(), &address.to_string(), 443, "EPERM");
         }
         assert_eq!(daemon.counter("answersImpersonated").unwrap(), 2);
+
+        // Where it does not matter who answers, the same is believed.
+        reload(&daemon, &ALLOW.replace("HELD", &format!("\"{RESOLVER}\"")));
+        for (length, address) in lies {
+            forge(length, address);
+            connects(lab.client(), &address.to_string(), 443);
+        }
         drop((server, daemon));
         connects(lab.client(), &PLAYED.to_string(), 443);
     });

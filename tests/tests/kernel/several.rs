@@ -16,7 +16,7 @@ rules:
 /// Not trusted: a denied name denies all the same.
 const STRANGER: &str = "198.18.0.99";
 /// Trusted.
-const RESOLVER: &str = "198.18.0.54";
+const RESOLVER: &str = "198.18.0.72";
 
 /// Sends the queries, answers all of them at once, and prints the length of what the client gets at once.
 const EXCHANGE: &str = r#"
