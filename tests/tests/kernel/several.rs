@@ -1,9 +1,9 @@
 //! Several datagrams in one packet: what a server sends at once (`UDP_SEGMENT`) reaches a socket at once that wants it so
 //! (`UDP_GRO`), and each of them is an answer.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 
-use enforcer_tests::{Cgroup, Client, Lab, Machine};
+use enforcer_tests::{Backend, Cgroup, Client, Lab, Machine};
 
 use crate::message::{answer, query, with_id};
 use crate::scenario::{connects, policy, refused};
@@ -167,5 +167,53 @@ fn each_of_several_answers_has_a_sender() {
         connects(lab.client(), BELIEVED, 443);
         drop(daemon);
         connects(lab.client(), PLAYED, 443);
+    });
+}
+
+/// Asks by ways that pass `sendmsg` hooks by: a connected socket, several queries at once; data with the SYN (RFC 7413).
+const ASK: &str = r#"
+import errno, socket
+UDP_SEGMENT = 103
+def several():
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 30)
+    client.connect(("SERVER", 53))
+    client.send(bytes(60))
+def fast_open():
+    with socket.socket() as client:
+        client.sendto(bytes(30), socket.MSG_FASTOPEN, ("SERVER", 53))
+for way in several, fast_open:
+    try:
+        way()
+        print("ok")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"#;
+
+#[test]
+fn other_resolvers_are_not_asked_by_other_ways() {
+    Machine::each_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        let listen = || [STRANGER, RESOLVER].map(|address| TcpListener::bind((address, 53)).unwrap());
+        let _listening = lab.netns.run(listen).unwrap();
+        let ask = |server: &str| {
+            let outcome = lab.client().python(&ASK.replace("SERVER", server)).unwrap();
+            let said: Vec<String> = outcome.stdout.lines().map(str::to_owned).collect();
+            <[String; 2]>::try_from(said).unwrap()
+        };
+        assert_eq!(ask(STRANGER), ["ok", "ok"]);
+        let policy = format!(
+            "version: 1\ndns: {{ trustedResolvers: [\"{RESOLVER}\"], otherResolvers: deny }}\nrules: []\n"
+        );
+        let daemon = lab.daemon(backend).policy("policy", &policy).start().unwrap();
+        let [several, fast_open] = ask(STRANGER);
+        assert_eq!(several, "EPERM");
+        if backend == Backend::Cgroup {
+            // `lsm/socket_connect` is not called for it (`net/ipv4/tcp.c` `tcp_sendmsg_fastopen`).
+            assert_eq!(fast_open, "EPERM");
+        }
+        assert_eq!(ask(RESOLVER), ["ok", "ok"]);
+        drop(daemon);
+        assert_eq!(ask(STRANGER), ["ok", "ok"]);
     });
 }
