@@ -7,7 +7,9 @@ use crate::{
     scratch::{self, Claim},
     settings::setting,
     skb::Skb,
-    stream, trust, wake,
+    stream,
+    transport::{self, DATAGRAMS_MAX, DNS, Datagram, Source},
+    trust, wake,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -21,17 +23,16 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use enforcer_common::{
-    Address,
+    bound::opaque,
     control::{Control, Counter},
     dns::{AnswerHeader, AnswerRecord, Doubt, Scratch},
     image::Meta,
-    packet::{Network, Ports, Segment, Span, UDP},
+    packet::{Span, UDP},
 };
 
 #[btf_map]
 static ANSWERS: RingBuf<AnswerRecord, { 2 << 20 }> = RingBuf::new();
 
-const DNS: u16 = 53;
 /// Nanoseconds between two unsolicited answers that are handed over.
 const UNSOLICITED_PERIOD: u64 = 100_000_000;
 
@@ -80,21 +81,6 @@ impl Next {
 const DATAGRAM: u64 = 1 << 8;
 const SEGMENT: u64 = 1 << 9;
 
-/// A UDP datagram inside a packet.
-pub(crate) struct Datagram {
-    pub(crate) source: Address,
-    pub(crate) destination: Address,
-    pub(crate) ports: Ports,
-    /// The payload.
-    pub(crate) message: Span,
-}
-
-/// Who sent an answer to which port.
-pub(crate) struct Source {
-    pub(crate) server: Address,
-    pub(crate) client_port: u16,
-}
-
 /// What is to be done after the first look at a packet.
 pub(crate) enum Next {
     /// It is judged.
@@ -111,12 +97,9 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     let skb = ctx.skb.skb;
     match Next::unpack(look(skb)) {
         Next::End(delivery) => delivery,
-        Next::Datagram(place) => {
-            let at_risk = consider(skb, place) == 0 && bind(place);
-            Claim(place).release();
-            refuse_if(ctx, at_risk)
-        }
+        Next::Datagram(place) => datagrams(ctx, place),
         Next::Segment(place) => {
+            stream::consider_segment(skb, place);
             stream::read(skb, place);
             let delivery = Delivery::unpack(stream::conclude(skb, place));
             Claim(place).release();
@@ -125,41 +108,63 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     }
 }
 
+/// Judges the datagrams of a packet, the first of which is in the scratch. They are received together, or not at all.
+#[inline(always)]
+fn datagrams(ctx: &SkBuffContext, mut place: u32) -> Delivery {
+    let skb = ctx.skb.skb;
+    for index in 1..=opaque(DATAGRAMS_MAX.into()) {
+        let at_risk = consider(skb, place) == 0 && bind(place);
+        Claim(place).release();
+        if let Delivery::Drop = refuse_if(ctx, at_risk) {
+            return Delivery::Drop;
+        }
+        match Next::unpack(look_at(skb, index as u32)) {
+            Next::Datagram(next) => place = next,
+            Next::End(delivery) => return delivery,
+            Next::Segment(_) => return Delivery::Deliver,
+        }
+    }
+    Claim(place).release();
+    count::add(Counter::AnswersUnparsed, 1);
+    refuse_if(ctx, denies_something())
+}
+
 /// The first look, as [`Next::pack`] packs it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn look(skb: *mut __sk_buff) -> u64 {
     let ctx = &SkBuffContext::new(skb);
     let packet = Skb(ctx);
-    let next = match headers(&packet, |ports| ports.source == DNS) {
+    let next = match transport::headers(&packet, |ports| ports.source == DNS) {
         Some((network, ports)) if network.protocol == UDP => {
-            datagram(&packet, &network, ports).map(|datagram| open(ctx, &datagram))
+            Datagram::of(&packet, &network, ports, 0).map(|datagram| open(ctx, &datagram))
         }
-        Some((network, ports)) => {
-            segment(&packet, &network, ports).map(|(source, segment)| stream::open(ctx, &source, &segment))
-        }
+        Some((network, ports)) => transport::segment(&packet, &network, ports)
+            .map(|(source, segment)| stream::open(ctx, &source, &segment)),
         None => None,
     };
+    next.unwrap_or(Next::End(Delivery::Deliver)).pack()
+}
+
+/// A look at another datagram of a packet that is known to have come from the port of DNS: its number counts from 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look_at(skb: *mut __sk_buff, index: u32) -> u64 {
+    let ctx = &SkBuffContext::new(skb);
+    let packet = Skb(ctx);
+    let next = if packet.datagram_size() == 0 { None } else { transport::headers(&packet, |_| true) }
+        .and_then(|(network, ports)| Datagram::of(&packet, &network, ports, index as u16))
+        .map(|datagram| open(ctx, &datagram));
     next.unwrap_or(Next::End(Delivery::Deliver)).pack()
 }
 
 /// Looks at one packet that is about to be sent.
 #[inline(always)]
 pub(crate) fn observe(ctx: &SkBuffContext) -> Delivery {
-    let wanted = |ports: &Ports| ports.source == DNS || ports.destination == DNS || queries::asks(ctx);
     let packet = Skb(ctx);
-    let datagram = headers(&packet, wanted)
-        .filter(|(network, _)| network.protocol == UDP)
-        .and_then(|(network, ports)| datagram(&packet, &network, ports));
-    match datagram {
-        Some(datagram) => {
-            if datagram.ports.source == DNS {
-                trust::vouch(ctx, &datagram);
-            }
-            queries::record(ctx, &datagram)
-        }
-        None => Delivery::Deliver,
-    }
+    let datagram = transport::headers(&packet, |ports| ports.destination == DNS || queries::asks(ctx))
+        .and_then(|(network, ports)| Datagram::whole(&packet, &network, ports));
+    datagram.map_or(Delivery::Deliver, |datagram| queries::record(ctx, &datagram))
 }
 
 /// Copies a datagram's message into a scratch.
@@ -371,26 +376,6 @@ pub(crate) fn in_scope(ctx: &SkBuffContext) -> bool {
     let (scope, level) = (setting!(scope), setting!(scope_level));
     // SAFETY: the context is the packet that the helper wants.
     scope == 0 || unsafe { bpf_skb_ancestor_cgroup_id(ctx.as_ptr().cast(), level as i32) } == scope
-}
-
-/// Headers of a packet of UDP or TCP, if its ports are wanted.
-#[inline(always)]
-fn headers(packet: &Skb<'_>, wanted: impl FnOnce(&Ports) -> bool) -> Option<(Network, Ports)> {
-    let network = Network::of(packet)?;
-    let ports = network.ports(packet).filter(wanted)?;
-    Some((network, ports))
-}
-
-#[inline(always)]
-fn datagram(packet: &Skb<'_>, network: &Network, ports: Ports) -> Option<Datagram> {
-    let (source, destination) = (network.source(packet)?, network.destination(packet)?);
-    Some(Datagram { source, destination, ports, message: network.datagram(packet)? })
-}
-
-#[inline(always)]
-fn segment(packet: &Skb<'_>, network: &Network, ports: Ports) -> Option<(Source, Segment)> {
-    let source = Source { server: network.source(packet)?, client_port: ports.destination };
-    Some((source, network.segment(packet)?))
 }
 
 /// Copies the message into the scratch; a longer one than fits is cut, and then does not parse.

@@ -6,6 +6,7 @@
 //! | `connect4`, `connect6` | `cgroup/connect4`, `connect6` | the same where BPF LSM does not work |
 //! | `ingress` | `cgroup_skb/ingress` | binds the addresses of a DNS answer before its receiver can read it |
 //! | `egress` | `cgroup_skb/egress` | records DNS queries |
+//! | `vouch` | `cgroup_skb/egress` | notes which process sends DNS answers over loopback |
 //! | `name_connect4`, `name_connect6` | `cgroup/connect4`, `connect6` | remember the server that is asked |
 //! | `name_sendmsg4`, `name_sendmsg6` | `cgroup/sendmsg4`, `sendmsg6` | the same, and refuse queries to other resolvers |
 #![no_std]
@@ -34,7 +35,9 @@ mod settings;
 mod skb;
 mod stream;
 mod task;
+mod transport;
 mod trust;
+mod vouch;
 mod wake;
 
 /// What a connect hook does with an attempt.
@@ -103,6 +106,13 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
     deliver(answer::observe(&ctx))
+}
+
+/// `BPF_CGROUP_INET_EGRESS`, Linux 4.10. A program of its own, for the stack. It never refuses.
+#[cgroup_skb(egress)]
+pub fn vouch(ctx: SkBuffContext) -> i32 {
+    vouch::observe(&ctx);
+    1
 }
 
 /// `BPF_CGROUP_INET4_CONNECT`, Linux 4.17. This and the next never refuse.

@@ -9,6 +9,8 @@ use crate::{
     repeat::BpfLoop,
     scratch::{self, Claim},
     settings::setting,
+    skb::Skb,
+    transport::Datagram,
 };
 use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE,
@@ -86,7 +88,7 @@ pub(crate) fn asks(ctx: &SkBuffContext) -> bool {
 
 /// Records a query that is about to leave. One that cannot be recorded is not sent where its answer could be denied.
 #[inline(always)]
-pub(crate) fn record(ctx: &SkBuffContext, datagram: &answer::Datagram) -> Delivery {
+pub(crate) fn record(ctx: &SkBuffContext, datagram: &Datagram) -> Delivery {
     let Some(socket) = socket_of(ctx) else { return Delivery::Deliver };
     let known = storage(socket, false);
     // SAFETY: a value of the storage.
@@ -114,7 +116,8 @@ pub(crate) fn record(ctx: &SkBuffContext, datagram: &answer::Datagram) -> Delive
         return Delivery::Deliver;
     };
     let place = claim.0;
-    if answer::copy(ctx, datagram.message, place).is_none() || several(ctx) {
+    // Of several queries in one packet the first alone could be read.
+    if answer::copy(ctx, datagram.message, place).is_none() || Skb(ctx).datagram_size() != 0 {
         forget(queries);
     } else if scratch::of(place).is_some_and(|scratch| !scratch.is_response()) {
         ask(queries, transaction(place, &server));
@@ -208,13 +211,6 @@ fn forget(queries: *mut Queries) {
     count::add(Counter::QueriesForgotten, 1);
     // SAFETY: a value of the storage.
     unsafe { (&raw mut (*queries).forgot).write_volatile(1) };
-}
-
-/// Whether the packet will be cut into several datagrams (`UDP_SEGMENT`), of which only the first is read here.
-#[inline(always)]
-fn several(ctx: &SkBuffContext) -> bool {
-    // SAFETY: the kernel passes a valid context.
-    unsafe { (*ctx.skb.skb).gso_segs > 1 }
 }
 
 /// The socket that sends or receives the packet.

@@ -9,6 +9,18 @@ use enforcer_common::packet::{self, Bytes};
 
 pub(crate) struct Skb<'a>(pub(crate) &'a SkBuffContext);
 
+impl Skb<'_> {
+    /// Bytes of each datagram, where the packet is several of them that were sent at once (`UDP_SEGMENT`) or are received at
+    /// once (`UDP_GRO`); 0 where it is one. A socket that wants them one by one gets them cut, and the program sees each
+    /// (`net/ipv4/udp.c` `udp_queue_rcv_skb`). One large datagram of a guest's network card (`VIRTIO_NET_F_GUEST_UFO`) looks
+    /// the same.
+    #[inline(always)]
+    pub(crate) fn datagram_size(&self) -> u16 {
+        // SAFETY: the kernel passes a valid context; the field (Linux 5.7) is 16 bits wide in the kernel.
+        unsafe { (&raw const (*self.0.skb.skb).gso_size).read_volatile() as u16 }
+    }
+}
+
 impl Bytes for Skb<'_> {
     type Loop = BpfLoop;
 

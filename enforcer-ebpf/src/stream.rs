@@ -1,10 +1,11 @@
 //! DNS answers over TCP: segments are read in the order of their stream, before the socket takes them.
 
 use crate::{
-    answer::{self, Delivery, Next, Source},
+    answer::{self, Delivery, Next},
     atomic, count,
     scratch::{self, Claim, PLACES},
     skb::Skb,
+    transport::Source,
     trust,
 };
 use aya_ebpf::{
@@ -24,7 +25,7 @@ use core::{ffi::c_void, ptr};
 use enforcer_common::{
     bound::{masked, opaque},
     control::Counter,
-    dns::Scratch,
+    dns::{Doubt, Scratch},
     packet::{Bytes, Segment, flag},
     stream::{End, Messages, Order, PIECE_MAX, PIECES_MAX, Partial, Reader, Stream},
 };
@@ -103,11 +104,35 @@ fn prepare(
         return Next::End(hold(ctx, Some(stream)));
     };
     answer::describe(ctx, source, scratch);
-    // The connection itself was asked for.
-    answer::believe(trust::of(ctx, &source.server), scratch);
+    answer::believe(Err(Doubt::Unsolicited), scratch);
     let next = segment.sequence.wrapping_add(payload.length());
     *reader = stream.reader(payload.start + skip, payload.end, next);
     Next::Segment(claim.0)
+}
+
+/// Writes down how far what lies ready at a place is believed; the connection itself was asked for. Where somebody else than
+/// the resolver has put in a word, what follows may belong to it. A function of its own, for its frame.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn consider_segment(skb: *mut __sk_buff, place: u32) -> u64 {
+    let ctx = &SkBuffContext::new(skb);
+    let (Some(scratch), Some(stream)) = (scratch::of(place), socket(skb).and_then(known_stream)) else {
+        return 0;
+    };
+    let server = scratch.record.header.server;
+    let mut believed = trust::of(ctx, &server);
+    if believed.is_ok() {
+        // SAFETY: a value of the map, claimed by `open`; the reference ends before it is released.
+        let stream = unsafe { &mut *stream };
+        if trust::of_peer(ctx, &server).is_err() {
+            stream.doubt();
+        }
+        if stream.is_doubted() {
+            believed = Err(Doubt::Process);
+        }
+    }
+    answer::believe(believed, scratch);
+    0
 }
 
 /// Reads the segment that lies ready at a place.

@@ -39,7 +39,7 @@ pub enum Counter {
     AnswersLost,
     /// DNS answers seen.
     Answers,
-    /// Answers with a damaged or unreadable message.
+    /// Answers with a damaged or unreadable message; packets of more datagrams than are read.
     AnswersUnparsed,
     /// Addresses bound.
     Bound,
@@ -65,7 +65,7 @@ pub enum Counter {
     AnswersForeign,
     /// Answers sent on this machine by another process than the one that holds the resolver.
     AnswersImpersonated,
-    /// Queries forgotten because a newer one took their place, or that could not be read.
+    /// Queries forgotten because a newer one took their place, or that could not be read, as several in one packet.
     QueriesForgotten,
     /// Queries for which their socket got no memory.
     QueriesUnrecorded,

@@ -21,7 +21,7 @@ mod query;
 mod records;
 mod service;
 
-pub use query::{QUERIES_MAX, Queries};
+pub use query::{QUERIES_MAX, Queries, connection};
 
 /// Longest message read: what EDNS resolvers offer at most in practice (RFC 9715 recommends 1,232).
 pub const MESSAGE_MAX: usize = 4096;

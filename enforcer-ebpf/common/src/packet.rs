@@ -224,6 +224,19 @@ impl Span {
     pub fn length(&self) -> u32 {
         self.end - self.start
     }
+
+    /// The part of this number, from 0 on, of what is cut into parts of `size` bytes each, the last of which may be
+    /// shorter. With a size of 0 it is not cut: there is one part, which is all of it.
+    #[inline(always)]
+    pub fn part(&self, size: u16, index: u16) -> Option<Self> {
+        let Self { start, end } = *self;
+        if size == 0 {
+            return (index == 0).then_some(*self);
+        }
+        let start = start + u32::from(size) * u32::from(index);
+        let stop = start + u32::from(size);
+        (start < end).then_some(Self { start, end: if stop < end { stop } else { end } })
+    }
 }
 
 /// Bytes of the IPv4 header without options.

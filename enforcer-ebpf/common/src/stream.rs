@@ -35,7 +35,8 @@ pub struct Stream {
     known: u32,
     /// 1 = a zone transfer was answered; messages without a question belong to it.
     transfer: u32,
-    reserved: u32,
+    /// 1 = somebody else than the server has put in a word.
+    doubted: u32,
 }
 
 /// Where a segment stands.
@@ -136,8 +137,8 @@ impl Stream {
                 self.known = 0;
                 return Order::Unknown;
             }
-            let claim = self.claim;
-            *self = Self { claim, next: sequence, known: 1, ..Self::default() };
+            let Self { claim, doubted, .. } = *self;
+            *self = Self { claim, next: sequence, known: 1, doubted, ..Self::default() };
         }
         let start = if is_before(sequence, expected) { expected } else { sequence };
         if start == self.next { Order::Next(start.wrapping_sub(sequence)) } else { Order::Out }
@@ -147,7 +148,7 @@ impl Stream {
     /// behind it.
     #[inline(always)]
     pub fn reader(&self, at: u32, stop: u32, next: u32) -> Reader {
-        let Self { claim: _, next: _, read, length, known: _, transfer, reserved: _ } = *self;
+        let Self { claim: _, next: _, read, length, known: _, transfer, doubted: _ } = *self;
         let kept = read.saturating_sub(PREFIX);
         Reader { at, stop, read, length, kept, overwritten: 0, end: End::Limit, next, transfer, label: 0 }
     }
@@ -167,6 +168,18 @@ impl Stream {
         if reader.overwritten != 0 {
             self.known = 0;
         }
+    }
+
+    /// Something is read that somebody else has sent than the server.
+    #[inline(always)]
+    pub fn doubt(&mut self) {
+        self.doubted = 1;
+    }
+
+    /// Whether [`Stream::doubt`] was ever called.
+    #[inline(always)]
+    pub fn is_doubted(&self) -> bool {
+        self.doubted != 0
     }
 
     /// Something is delivered that was not read.

@@ -50,7 +50,7 @@ pub(super) fn load_programs(ebpf: &mut Ebpf, backend: Backend) -> Result<(), Ker
     for name in OBSERVERS {
         program::<CgroupSockAddr>(ebpf, name)?.load().map_err(refused(name))?;
     }
-    for name in ["egress", "ingress"] {
+    for (name, _) in PACKETS {
         program::<CgroupSkb>(ebpf, name)?.load().map_err(refused(name))?;
     }
     tell_cost(ebpf);
@@ -70,6 +70,13 @@ fn tell_cost(ebpf: &Ebpf) {
 /// What remembers which server a socket asks, whoever judges.
 const OBSERVERS: [&str; 4] = ["name_connect4", "name_connect6", "name_sendmsg4", "name_sendmsg6"];
 
+/// What looks at packets, whoever judges.
+const PACKETS: [(&str, CgroupSkbAttachType); 3] = [
+    ("egress", CgroupSkbAttachType::Egress),
+    ("vouch", CgroupSkbAttachType::Egress),
+    ("ingress", CgroupSkbAttachType::Ingress),
+];
+
 /// Attaches what was loaded: what observes at the root, the deciders at the scope. An answer is seen only where its query
 /// was.
 pub(super) fn attach(ebpf: &mut Ebpf, backend: Backend, place: &Place) -> Result<Vec<Hook>, KernelError> {
@@ -85,11 +92,15 @@ pub(super) fn attach(ebpf: &mut Ebpf, backend: Backend, place: &Place) -> Result
         let hook = name.trim_start_matches("name_");
         hooks.push(Hook { program: name, to: format!("cgroup/{hook} of `{at}`") });
     }
-    for (name, kind) in [("egress", CgroupSkbAttachType::Egress), ("ingress", CgroupSkbAttachType::Ingress)] {
+    for (name, kind) in PACKETS {
         program::<CgroupSkb>(ebpf, name)?
             .attach(&root, kind, single)
             .map_err(|error| failure(name, &at, &error))?;
-        hooks.push(Hook { program: name, to: format!("cgroup_skb/{name} of `{at}`") });
+        let hook = match kind {
+            CgroupSkbAttachType::Egress => "egress",
+            CgroupSkbAttachType::Ingress => "ingress",
+        };
+        hooks.push(Hook { program: name, to: format!("cgroup_skb/{hook} of `{at}`") });
     }
 
     match backend {

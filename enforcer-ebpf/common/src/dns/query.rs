@@ -58,6 +58,16 @@ impl Scratch {
     }
 }
 
+/// A hash of both ends of a connection between a server at port 53 and a client: their addresses in this order, and the
+/// client's port. `key` as in [`Scratch::transaction`].
+#[inline(always)]
+pub fn connection(key: [u64; 2], ends: &[Address; 2], client_port: u16) -> u64 {
+    let [start, multiplier] = key;
+    let [(a, b), (c, d)] = [ends[0].halves(), ends[1].halves()];
+    let hash = [a, b, c, d].into_iter().fold(start, |hash, half| name::mix(hash ^ half));
+    name::mix((hash ^ u64::from(client_port)).wrapping_mul(multiplier | 1))
+}
+
 struct Question<'a> {
     scratch: &'a mut Scratch,
     multiplier: &'a u64,

@@ -207,3 +207,24 @@ fn addresses_are_in_their_one_spelling() {
     let read = ours(&v6).unwrap();
     assert_eq!((IpAddr::from(read.source), IpAddr::from(read.destination)), (from.into(), to.into()));
 }
+
+#[test]
+fn parts_are_all_of_it_and_no_more() {
+    let parts = |span: Span, size| (0..=u16::MAX).map_while(move |index| span.part(size, index));
+    let whole = Span { start: 28, end: 28 + 100 };
+    assert_eq!(parts(whole, 0).collect::<Vec<_>>(), [whole]);
+    assert_eq!(parts(whole, 100).collect::<Vec<_>>(), [whole]);
+    for size in [1, 7, 48, 50, 99, 101, u16::MAX] {
+        let mut at = whole.start;
+        for part in parts(whole, size) {
+            assert_eq!(part.start, at, "{size}");
+            assert!(part.length() == u32::from(size) || part.end == whole.end, "{size}: {part:?}");
+            at = part.end;
+        }
+        assert_eq!(at, whole.end, "{size}");
+    }
+    assert_eq!(whole.part(u16::MAX, u16::MAX), None);
+    let empty = Span { start: 28, end: 28 };
+    assert_eq!(parts(empty, 0).collect::<Vec<_>>(), [empty]);
+    assert_eq!(empty.part(100, 0), None);
+}

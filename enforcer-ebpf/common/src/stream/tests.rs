@@ -254,6 +254,17 @@ fn a_stream_not_seen_from_its_start_is_known_from_an_answer_on() {
 }
 
 #[test]
+fn doubt_outlives_a_gap() {
+    let answer = [0, 12, 1, 2, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0];
+    let mut stream = Stream::new(0, 50);
+    assert!(!stream.is_doubted());
+    stream.doubt();
+    stream.lose();
+    assert_eq!(stream.order(50, 14, 50, || Some(answer)), Order::Next(0));
+    assert!(stream.is_doubted());
+}
+
+#[test]
 fn what_was_kept_is_not_taken_for_that_of_another_message() {
     let stream = stream_of(&[20]);
     let mut model = Model::new(0);

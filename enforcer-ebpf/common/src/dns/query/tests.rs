@@ -63,6 +63,24 @@ fn everything_that_may_not_differ_counts() {
 }
 
 #[test]
+fn everything_about_a_connection_counts() {
+    let client = Address::from_v4([192, 0, 2, 77]);
+    let ends = [server(), client];
+    let mut found = BTreeSet::from([connection(KEY, &ends, 40_000)]);
+    for different in [
+        connection(KEY, &ends, 40_001),
+        connection(KEY, &[client, server()], 40_000),
+        connection(KEY, &[server(), Address::from_v4([192, 0, 2, 78])], 40_000),
+        connection(KEY, &[Address::from_v4([192, 0, 2, 54]), client], 40_000),
+        connection(KEY, &[Address::from_v6([0xfd; 16]), client], 40_000),
+        connection([KEY[0] + 1, KEY[1]], &ends, 40_000),
+        connection([KEY[0], KEY[1] + 2], &ends, 40_000),
+    ] {
+        assert!(found.insert(different), "{different:x} is there already");
+    }
+}
+
+#[test]
 fn a_message_without_one_question_that_can_be_read_has_none() {
     let whole = query(7, "www.example.test.", RecordType::A).to_vec().unwrap();
     for end in 0..whole.len() {
