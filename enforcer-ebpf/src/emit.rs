@@ -9,16 +9,34 @@ use aya_ebpf::{
 use enforcer_common::{
     Address, Attempt, Decision, Verdict,
     control::Counter,
-    event::{ConnectEvent, flag},
+    event::{ConnectEvent, Kind, flag},
 };
 
 #[btf_map]
 static EVENTS: RingBuf<ConnectEvent, { 4 << 20 }> = RingBuf::new();
 
-/// Emits the event of an attempt. `named` is the address as the application gave it, `packed` the decision. A subprogram:
-/// its frame and that of `decide` share the stack one after the other.
+/// What an event tells besides the decision.
+#[derive(Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) kind: Kind,
+    /// Number of the IP protocol.
+    pub(crate) protocol: u8,
+    pub(crate) v6: bool,
+}
+
+impl Told {
+    /// In one register.
+    #[inline(always)]
+    pub(crate) fn pack(self) -> u64 {
+        let Self { kind, protocol, v6 } = self;
+        kind as u64 | u64::from(protocol) << 8 | u64::from(if v6 { flag::V6 } else { 0 }) << 16
+    }
+}
+
+/// Emits the event of an attempt of the current task. `named` is the address as the application gave it, `packed` the
+/// decision, `told` a [`Told`]. A subprogram: its frame and that of `decide` share the stack one after the other.
 #[inline(never)]
-pub(crate) fn connect(version: u64, attempt: &Attempt, named: &Address, packed: u64, v6: bool) {
+pub(crate) fn attempt(version: u64, attempt: &Attempt, named: &Address, packed: u64, told: u64) {
     let Some(decision) = Decision::unpack(packed) else { return };
     let Some(mut entry) = EVENTS.reserve(0) else { return count::add(Counter::EventsLost, 1) };
     // SAFETY: the ring's memory is sized and aligned for the event, every bit pattern of which is valid; all fields are
@@ -40,8 +58,11 @@ pub(crate) fn connect(version: u64, attempt: &Attempt, named: &Address, packed: 
     event.effective_rule = decision.effective_rule.0;
     event.flags = if denied(decision.verdict) { flag::DENY } else { 0 }
         | if denied(decision.effective) { flag::BLOCKED } else { 0 }
-        | if v6 { flag::V6 } else { 0 };
+        | (told >> 16) as u8;
     event.errno = if denied(decision.effective) { decision.errno } else { 0 };
+    event.kind = told as u8;
+    event.protocol = (told >> 8) as u8;
+    event.reserved = [0; 6];
     event.comm = bpf_get_current_comm().unwrap_or_default();
     task::executable(event);
     entry.submit(wake::flags(attempt.now));

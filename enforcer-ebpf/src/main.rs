@@ -2,7 +2,7 @@
 //!
 //! | program | hook | does |
 //! |---|---|---|
-//! | `socket_connect` | `lsm/socket_connect` | judges TCP connects, emits `NetTCPConnect` |
+//! | `socket_connect` | `lsm/socket_connect` | judges connects, emits `NetTCPConnect` |
 //! | `connect4`, `connect6` | `cgroup/connect4`, `connect6` | the same where BPF LSM does not work |
 //! | `ingress` | `cgroup_skb/ingress` | binds the addresses of a DNS answer before its receiver can read it |
 //! | `egress` | `cgroup_skb/egress` | records DNS queries |
@@ -26,6 +26,7 @@ mod attempt;
 mod connect;
 mod count;
 mod emit;
+mod kernel_memory;
 mod maps;
 mod queries;
 mod repeat;
@@ -37,13 +38,13 @@ mod task;
 mod trust;
 mod wake;
 
-/// What a connect hook does with an attempt.
+/// What a hook does with an attempt.
 enum Outcome {
     Allow,
     Refuse(u8),
 }
 
-/// Why a connect hook could not judge.
+/// Why a hook could not judge.
 #[derive(Clone, Copy)]
 enum Error {
     /// The kernel's own memory could not be read.
@@ -52,7 +53,7 @@ enum Error {
     Undecidable,
 }
 
-/// Every internal error of the connect hooks, and its verdict: the policy's `onError`.
+/// Every internal error of the hooks that judge, and its verdict: the policy's `onError`.
 fn verdict_of(error: Error) -> Outcome {
     count::add(Counter::Errors, 1);
     match error {
