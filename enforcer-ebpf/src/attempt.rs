@@ -36,6 +36,13 @@ pub(crate) fn connect(named: &Named) -> Result<Outcome, Error> {
     outcome(packed)
 }
 
+/// Emits the event of what was refused and is no connect of TCP.
+#[inline(always)]
+pub(crate) fn tell_denied(version: u64, attempt: &Attempt, named: &Named, packed: u64, protocol: u8) {
+    let told = emit::Told { kind: Kind::PacketDenied, protocol, v6: named.v6 };
+    emit::attempt(version, attempt, &named.address, packed, told.pack());
+}
+
 /// What the current task attempts.
 #[inline(always)]
 pub(crate) fn of_task(named: &Named, protocol: Protocol) -> Attempt {

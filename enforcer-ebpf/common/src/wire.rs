@@ -24,9 +24,12 @@ pub const ICMP: u8 = 1;
 pub const IGMP: u8 = 2;
 /// Protocol number of ICMPv6.
 pub const ICMPV6: u8 = 58;
-const DCCP: u8 = 33;
-const SCTP: u8 = 132;
-const UDP_LITE: u8 = 136;
+/// Protocol number of DCCP.
+pub const DCCP: u8 = 33;
+/// Protocol number of SCTP.
+pub const SCTP: u8 = 132;
+/// Protocol number of UDP-Lite.
+pub const UDP_LITE: u8 = 136;
 
 const HEADER_V4: u32 = 20;
 const HEADER_V6: u32 = 40;

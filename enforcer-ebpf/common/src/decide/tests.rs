@@ -452,7 +452,7 @@ fn a_classified_cgroup_has_its_own_subjects_only() {
     ] {
         let mut host =
             host(DEFAULT_ALLOW, &[by_cgroup(DENY), by_cgroup(ALLOW)]).named(DESTINATION, sighting(&[0, 1]));
-        host.cgroup = Some(CgroupSubjects { own: vector(own), below: vector(below) });
+        host.cgroup = Some(CgroupSubjects { own: vector(own), below: vector(below), exempt: 0 });
         // The nearest ancestor is not asked about a classified cgroup.
         host.ancestor = Some(vector(&[0, 1]));
         assert_eq!(readings(host.destination()), expected, "{own:?} {below:?}");
@@ -770,7 +770,7 @@ proptest! {
                 (address, CidrEntry { to: set(to), except: set(except), ..CidrEntry::EMPTY })
             }).collect();
             host.users = BTreeMap::from([(world.uid, set(&world.user))]);
-            host.cgroup = world.cgroup.as_ref().map(|own| CgroupSubjects { own: set(own), below: Vector::FULL });
+            host.cgroup = world.cgroup.as_ref().map(|own| CgroupSubjects { own: set(own), below: Vector::FULL, exempt: 0 });
             host.ancestor = world.ancestor.as_ref().map(set);
             let attempt =
                 Attempt { address, port: world.port, protocol: world.protocol, uid: world.uid, now: NOW, reach: world.reach };
