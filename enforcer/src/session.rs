@@ -48,6 +48,8 @@ pub struct Options {
     pub no_binder: bool,
     /// Believe an answer by its server's address alone.
     pub trust_by_address: bool,
+    /// Judge connects alone.
+    pub only_connect: bool,
     /// The socket of systemd-resolved's monitor.
     pub resolved: PathBuf,
     /// The hosts file.

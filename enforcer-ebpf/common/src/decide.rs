@@ -95,7 +95,38 @@ pub struct Attempt {
     pub uid: u32,
     /// Now, in nanoseconds of `CLOCK_BOOTTIME`.
     pub now: u64,
+    /// Which rules strike.
+    pub reach: Reach,
 }
+
+impl Attempt {
+    /// What is judged besides for the address inside this one's: whoever names it means it, an allow needs the outer one.
+    #[inline(always)]
+    #[must_use]
+    pub fn inside(&self, address: Address) -> Self {
+        Self { address: address.destination(), reach: Reach::Named, ..*self }
+    }
+}
+
+/// Which rules an attempt meets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// All of them, and the default.
+    All,
+    /// Deny rules that name the address, or a network that it is in; else it is a built-in allow.
+    Named,
+}
+
+impl Reach {
+    /// All ones if only rules that name the address count.
+    #[inline(always)]
+    fn named(self) -> u64 {
+        (self as u64).wrapping_neg()
+    }
+}
+
+const _: () =
+    assert!(size_of::<Attempt>() == 32, "no padding: older kernels pass no uninitialized memory on");
 
 /// What [`decide()`] asks of the maps. Every answer stays valid while the decision runs.
 pub trait Lookup {
@@ -270,6 +301,8 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     let truth = lookup.truth(&attempt.address)?;
 
     let protection = lookup.protection(&attempt.address, attempt.port);
+    let named = attempt.reach.named();
+    let builtin = protection.builtin() | named;
     let zero = unknown_zero(attempt.now);
     let nothing = Found { word: zero, bits: zero, denies: zero };
     let mut words = Words::<L> {
@@ -285,7 +318,8 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
         // Bits of the words that a condition switches off for all rules, or for the deny rules.
         unclassified,
         protected: protection.protected(),
-        builtin: protection.builtin(),
+        builtin,
+        named,
         verdict: nothing,
         effective: nothing,
         expiries: zero,
@@ -300,7 +334,7 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     // An allowance like any other: it ends with the binding.
     let literal = meta.literal_deny() && words.expiries == 0;
     let fallback = |enforced_only: bool| {
-        if protection.builtin() != 0 {
+        if builtin != 0 {
             return (Verdict::Allow, RuleId::BUILTIN);
         }
         if literal && (!enforced_only || meta.literal_enforced()) {
@@ -325,6 +359,22 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
         RuleId(class) => image::errno(image, class).filter(|errno| *errno != 0).unwrap_or(EPERM),
     };
     Ok(Decision { verdict, rule, effective, effective_rule, errno })
+}
+
+impl Decision {
+    /// What becomes of this decision where an address inside the address was judged, too: a deny of either strikes.
+    #[inline(always)]
+    #[must_use]
+    pub fn join(mut self, inner: Self) -> Self {
+        if matches!((self.verdict, inner.verdict), (Verdict::Allow, Verdict::Deny)) {
+            (self.verdict, self.rule) = (inner.verdict, inner.rule);
+        }
+        if matches!((self.effective, inner.effective), (Verdict::Allow, Verdict::Deny)) {
+            (self.effective, self.effective_rule, self.errno) =
+                (inner.effective, inner.effective_rule, inner.errno);
+        }
+        self
+    }
 }
 
 /// What happens to queries to servers that are no trusted resolvers; a control word.
@@ -410,6 +460,8 @@ struct Words<'a, L: Lookup> {
     unclassified: u64,
     protected: u64,
     builtin: u64,
+    /// All ones if built in is what no deny rule names; loopback is built in for names, too.
+    named: u64,
     verdict: Found,
     effective: Found,
     /// Every expiry that is not over, or-ed; 0 = no lookup that still counts.
@@ -448,6 +500,7 @@ impl<L: Lookup> Step for Words<'_, L> {
         let cidrs = cidrs & !except_names & !except_cidrs;
         let destination = (names | classes.bits(ClassVector::AnyDestination)) & !self.builtin
             | cidrs & (denies | !self.builtin);
+        let destination = destination | names & denies & self.named;
         let matched = destination & self.ports[word] & subjects;
         self.verdict.keep(word, matched, denies);
         self.effective.keep(word, matched & classes.bits(ClassVector::Enforced), denies);

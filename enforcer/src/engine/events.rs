@@ -5,14 +5,14 @@ use crate::{
     clock,
     compile::Compiled,
     process,
-    report::{Connect, Event, RuleName},
+    report::{Connect, Event, IpProtocol, RuleName},
 };
 use enforcer_common::{
     RuleId,
     dns::Doubt,
-    event::{ConnectEvent, flag},
+    event::{ConnectEvent, Kind, flag},
 };
-use policy_schema::{Mode, Protocol, Verdict};
+use policy_schema::{Mode, Verdict};
 use std::{sync::Arc, time::SystemTime};
 
 impl Engine {
@@ -37,16 +37,22 @@ impl Engine {
             self.rejected.take(&counters, clock::boot()).into_iter().map(rejection).for_each(&mut emit);
         }
         for event in &raw {
-            let mut connect = connect(self, event);
-            connect.cause = self.attribute(event, &connect.results);
-            emit(Event::NetTcpConnect(connect));
+            let mut attempt = attempt(self, event);
+            emit(match Kind::of(event.kind) {
+                Kind::PacketDenied => Event::NetPacketDenied(attempt),
+                Kind::TcpConnect => {
+                    attempt.cause = self.attribute(event, &attempt.results);
+                    Event::NetTcpConnect(attempt)
+                }
+                Kind::UdpSend => Event::NetUdpSend(attempt),
+            });
         }
         Ok(raw.len())
     }
 }
 
-/// `NetTCPConnect` with everything that is known about the attempt.
-fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
+/// Everything that is known about an attempt.
+fn attempt(engine: &Engine, event: &ConnectEvent) -> Connect {
     let policy = engine.policies.get(&event.version).map(Arc::as_ref);
     let rule = RuleId(event.rule);
     Connect {
@@ -55,7 +61,7 @@ fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
         port: event.port,
         results: engine.names.names(&event.address),
         cause: None,
-        protocol: Protocol::Tcp,
+        protocol: IpProtocol(event.protocol),
         verdict: if event.flags & flag::DENY != 0 { Verdict::Deny } else { Verdict::Allow },
         blocked: event.flags & flag::BLOCKED != 0,
         mode: mode(policy, rule),
@@ -67,7 +73,9 @@ fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
         tid: event.tid,
         uid: event.uid,
         comm: text(&event.comm),
-        exe: process::executable(event.pid, process::kernel_path(event).as_deref()),
+        exe: (event.pid != 0)
+            .then(|| process::executable(event.pid, process::kernel_path(event).as_deref()))
+            .flatten(),
         cgroup: engine.cgroups.path_of(event.cgroup).map(str::to_owned),
         backend: engine.kernel.backend(),
     }
