@@ -32,3 +32,4 @@ mod scenario;
 mod spoof;
 mod status;
 mod trial;
+mod wire;
