@@ -84,9 +84,10 @@ pub(crate) fn decide(version: u64, attempt: &Attempt) -> u64 {
     refuse_others(packed, attempt)
 }
 
-/// Two packed decisions as one: about an address, and about the one inside it.
-#[inline(always)]
-pub(crate) fn join(outer: u64, inner: u64) -> u64 {
+/// Two packed decisions as one: about an address, and about the one inside it. Global, for its frame.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn join(outer: u64, inner: u64) -> u64 {
     match (Decision::unpack(outer), Decision::unpack(inner)) {
         (Some(outer), Some(inner)) => outer.join(inner).pack(),
         _ => 0,
@@ -110,25 +111,27 @@ fn refuse_others(packed: u64, attempt: &Attempt) -> u64 {
 extern "C" fn decide_task(version: u64, attempt: *const Attempt, inside: u64) -> u64 {
     // SAFETY: the verifier checks that a pointer that is not null has a whole `Attempt` behind it.
     let Some(attempt) = (unsafe { attempt.as_ref() }) else { return 0 };
-    packed(PolicySlot::new((version & 1) as u32), *attempt, inside != 0)
-}
-
-/// What a slot says; 0 if it cannot. The attempt is a copy on this stack: older kernels take no other memory as a key.
-#[inline(always)]
-pub(crate) fn packed(slot: Option<impl decide::Lookup>, mut attempt: Attempt, inside: bool) -> u64 {
-    let Some(slot) = slot else { return 0 };
-    if inside {
+    // A copy on this stack: older kernels take no other memory as a key.
+    let mut attempt = *attempt;
+    if inside != 0 {
         let Some(inner) = attempt.address.embedded() else { return NOTHING_INSIDE.pack() };
         attempt = attempt.inside(inner);
     }
-    match enforcer_common::decide(&slot, &attempt) {
+    packed(PolicySlot::new((version & 1) as u32), &attempt)
+}
+
+/// What a slot says; 0 if it cannot.
+#[inline(always)]
+pub(crate) fn packed(slot: Option<impl decide::Lookup>, attempt: &Attempt) -> u64 {
+    let Some(slot) = slot else { return 0 };
+    match enforcer_common::decide(&slot, attempt) {
         Ok(decision) => decision.pack(),
         Err(decide::Error::NoImage | decide::Error::NoMap) => 0,
     }
 }
 
 /// What is decided about the address inside one that has none.
-const NOTHING_INSIDE: Decision = Decision {
+pub(crate) const NOTHING_INSIDE: Decision = Decision {
     verdict: Verdict::Allow,
     rule: RuleId::BUILTIN,
     effective: Verdict::Allow,

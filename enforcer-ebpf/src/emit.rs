@@ -71,7 +71,7 @@ pub(crate) fn packet(skb: *mut __sk_buff, version: u64, told: u64, packed: u64) 
     let Some(decision) = Decision::unpack(packed) else { return };
     let v6 = (told >> 16) as u8 & flag::V6 != 0;
     let Some(address) = wire::address_at(ctx, v6, (told >> 32) as u32 & 0xffff) else { return };
-    let (flow, (uid, cgroup)) = wire::sender(ctx);
+    let (flow, uid, cgroup) = wire::sender(ctx);
     // SAFETY: plain helper call.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let Some(mut entry) = EVENTS.reserve(0) else { return count::add(Counter::EventsLost, 1) };
@@ -88,6 +88,7 @@ pub(crate) fn packet(skb: *mut __sk_buff, version: u64, told: u64, packed: u64) 
     if let Some(flow) = flow {
         // SAFETY: a value of the storage.
         unsafe {
+            let flow = flow.as_ptr();
             event.pid = (*flow).pid;
             event.tid = (*flow).tid;
             event.ppid = (*flow).ppid;

@@ -10,7 +10,10 @@ use aya_ebpf::{
     macros::btf_map,
     programs::SockAddrContext,
 };
-use core::{ffi::c_void, ptr::null};
+use core::{
+    ffi::c_void,
+    ptr::{NonNull, null},
+};
 use enforcer_common::{
     Address,
     control::{Control, Counter},
@@ -37,7 +40,7 @@ static FLOWS: Flows =
 
 /// What is remembered of a socket; made if there is memory.
 #[inline(always)]
-pub(crate) fn of(socket: *mut c_void) -> Option<*mut Flow> {
+pub(crate) fn of(socket: *mut c_void) -> Option<NonNull<Flow>> {
     // SAFETY: the socket is the context's own; new storage is zero.
     let flow = unsafe {
         bpf_sk_storage_get(
@@ -47,11 +50,11 @@ pub(crate) fn of(socket: *mut c_void) -> Option<*mut Flow> {
             u64::from(BPF_SK_STORAGE_GET_F_CREATE),
         )
     };
-    if flow.is_null() {
+    let flow = NonNull::new(flow.cast());
+    if flow.is_none() {
         count::add(Counter::FlowsUnrecorded, 1);
-        return None;
     }
-    Some(flow.cast())
+    flow
 }
 
 /// The seals of a destination, by the policy in force.
@@ -66,13 +69,14 @@ pub(crate) fn seals(address: &Address, port: u16, protocol: u8) -> Seals {
 #[inline(always)]
 pub(crate) fn connects(ctx: &SockAddrContext, address: &Address, port: u16) {
     let Some(flow) = of(socket_of(ctx).cast()) else { return };
+    let at = flow.as_ptr();
     let Seals { place, .. } = seals(address, port, protocol_of(ctx));
     let opens = connect::opens_connection(connect::kind(ctx));
     // SAFETY: a value of the storage, which lives as long as the socket does; whole words, as `Flow` says.
     unsafe {
-        (&raw mut (*flow).connected).write_volatile(place);
+        (&raw mut (*at).connected).write_volatile(place);
         if opens {
-            (&raw mut (*flow).opened).write_volatile(OPENED_HERE);
+            (&raw mut (*at).opened).write_volatile(OPENED_HERE);
         }
     }
     own(flow);
@@ -80,7 +84,8 @@ pub(crate) fn connects(ctx: &SockAddrContext, address: &Address, port: u16) {
 
 /// Writes down that the current task uses the socket.
 #[inline(always)]
-pub(crate) fn own(flow: *mut Flow) {
+pub(crate) fn own(flow: NonNull<Flow>) {
+    let flow = flow.as_ptr();
     let ids = bpf_get_current_pid_tgid();
     // SAFETY: a value of the storage; whole words, but for the name, which only events show.
     unsafe {
@@ -98,7 +103,8 @@ const TELL_PERIOD: u64 = 10_000_000_000;
 
 /// Whether an event tells of this destination: of what passes once, of a refusal again after a while.
 #[inline(always)]
-pub(crate) fn tells(flow: *mut Flow, place: u64, refused: bool, now: u64) -> bool {
+pub(crate) fn tells(flow: NonNull<Flow>, place: u64, refused: bool, now: u64) -> bool {
+    let flow = flow.as_ptr();
     // SAFETY: a value of the storage; whole words.
     let (told, told_at) =
         unsafe { ((&raw const (*flow).told).read_volatile(), (&raw const (*flow).told_at).read_volatile()) };

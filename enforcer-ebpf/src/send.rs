@@ -8,7 +8,7 @@ use enforcer_common::{
     Attempt, Decision, Reach, Verdict,
     control::Control,
     event::Kind,
-    flow::{Flow, Pass, Seals, Standing},
+    flow::{Pass, Standing},
     image::Protocol,
     packet::{TCP, UDP},
     sockaddr::{Call, Named},
@@ -22,41 +22,72 @@ const MSG_FASTOPEN: u32 = 0x2000_0000;
 /// Multipath TCP (`include/uapi/linux/in.h`).
 const MPTCP: u16 = 262;
 
-/// `cgroup/sendmsg4` and `sendmsg6`: a datagram of UDP or UDP-Lite to an address.
+/// `cgroup/sendmsg4` and `sendmsg6`: a datagram of UDP or UDP-Lite to an address. What is remembered is read and written by
+/// functions of their own, so that their frames are gone while the rules are asked.
 #[inline(always)]
 pub(crate) fn by_cgroup(ctx: &SockAddrContext, named: &Named) -> Result<Outcome, Error> {
     let version = maps::control(Control::Version);
     if version == 0 {
         return Ok(Outcome::Allow);
     }
-    let protocol = flow::protocol_of(ctx);
-    let seals = flow::seals(&named.address, named.port, protocol);
-    let flow = flow::of(flow::socket_of(ctx).cast());
-    // SAFETY: a value of the storage; whole words.
-    let standing = flow.map_or(Standing::Unknown, |flow| {
-        unsafe { (&raw const (*flow).sent).read_volatile() }.standing(&seals)
-    });
     let mut attempt = attempt::of_task(named, Protocol::Udp);
-    match standing {
-        Standing::Allowed => return Ok(Outcome::Allow),
-        Standing::Established => attempt.reach = Reach::Named,
-        Standing::Unknown => {}
+    match standing(ctx, &attempt) {
+        ALLOWED => return Ok(Outcome::Allow),
+        ESTABLISHED => attempt.reach = Reach::Named,
+        _ => {}
     }
     let mut packed = attempt::decide(version, &attempt);
-    let mut lasts = true;
-    if standing == Standing::Unknown && is_denied(packed) && is_awaited(ctx, named) {
-        // A peer waits for it: the default does not hold.
+    if attempt.reach == Reach::All && is_denied(packed) && is_awaited(ctx, &attempt) {
+        // A peer waits for it: the default does not hold, and for a while only.
         attempt.reach = Reach::Named;
-        packed = attempt::decide(version, &attempt);
-        lasts = false;
+        packed = attempt::decide(version, &attempt) | FOR_A_WHILE;
     }
-    remember(flow, &seals, packed, lasts);
-    let refused =
-        Decision::unpack(packed).is_some_and(|decision| matches!(decision.effective, Verdict::Deny));
-    if flow.is_none_or(|flow| flow::tells(flow, seals.place, refused, attempt.now)) {
-        tell(version, &attempt, named, packed, Kind::UdpSend, protocol);
+    if remember(ctx, &attempt, packed) {
+        let told = emit::Told { kind: Kind::UdpSend, protocol: flow::protocol_of(ctx), v6: named.v6 };
+        emit::attempt(version, &attempt, &named.address, packed, told.pack());
     }
     attempt::outcome(packed)
+}
+
+/// How [`standing`] packs a [`Standing`].
+const ALLOWED: u64 = 0;
+const ESTABLISHED: u64 = 1;
+const UNKNOWN: u64 = 2;
+/// Beside a packed decision: it holds for this datagram alone.
+const FOR_A_WHILE: u64 = 1 << 62;
+
+/// How far what was allowed last still holds.
+#[inline(never)]
+fn standing(ctx: &SockAddrContext, attempt: &Attempt) -> u64 {
+    let Some(flow) = flow::of(flow::socket_of(ctx).cast()) else { return UNKNOWN };
+    let seals = flow::seals(&attempt.address, attempt.port, flow::protocol_of(ctx));
+    // SAFETY: a value of the storage; whole words.
+    match unsafe { (&raw const (*flow.as_ptr()).sent).read_volatile() }.standing(&seals) {
+        Standing::Allowed => ALLOWED,
+        Standing::Established => ESTABLISHED,
+        Standing::Unknown => UNKNOWN,
+    }
+}
+
+/// Remembers where the current task sends to, if it may. Returns whether an event is due.
+#[inline(never)]
+fn remember(ctx: &SockAddrContext, attempt: &Attempt, packed: u64) -> bool {
+    let Some(flow) = flow::of(flow::socket_of(ctx).cast()) else { return true };
+    let Some(decision) = Decision::unpack(packed) else { return false };
+    let seals = flow::seals(&attempt.address, attempt.port, flow::protocol_of(ctx));
+    let refused = matches!(decision.effective, Verdict::Deny);
+    if !refused {
+        // SAFETY: a value of the storage, which lives as long as the socket does; whole words.
+        unsafe {
+            let flow = flow.as_ptr();
+            (&raw mut (*flow).addressed).write_volatile(seals.place);
+            if packed & FOR_A_WHILE == 0 {
+                (&raw mut (*flow).sent).write_volatile(Pass::of(&seals));
+            }
+        }
+        flow::own(flow);
+    }
+    flow::tells(flow, seals.place, refused, attempt.now)
 }
 
 /// `lsm/socket_sendmsg`: what the cgroup hooks do not see, in any protocol that is not UDP's.
@@ -111,25 +142,6 @@ fn tell(version: u64, attempt: &Attempt, named: &Named, packed: u64, kind: Kind,
     emit::attempt(version, attempt, &named.address, packed, told.pack());
 }
 
-/// Remembers where the current task sends to, and that it may.
-#[inline(always)]
-fn remember(flow: Option<*mut Flow>, seals: &Seals, packed: u64, lasts: bool) {
-    let Some(flow) = flow else { return };
-    let allowed =
-        Decision::unpack(packed).is_some_and(|decision| matches!(decision.effective, Verdict::Allow));
-    if !allowed {
-        return;
-    }
-    // SAFETY: a value of the storage, which lives as long as the socket does; whole words.
-    unsafe {
-        (&raw mut (*flow).addressed).write_volatile(seals.place);
-        if lasts {
-            (&raw mut (*flow).sent).write_volatile(Pass::of(seals));
-        }
-    }
-    flow::own(flow);
-}
-
 /// Whether the rules deny it, enforced or not.
 #[inline(always)]
 fn is_denied(packed: u64) -> bool {
@@ -139,10 +151,10 @@ fn is_denied(packed: u64) -> bool {
 }
 
 /// Whether somebody there waits for the datagram: a peer that has sent one, or a DHCP server.
-#[inline(always)]
-fn is_awaited(ctx: &SockAddrContext, named: &Named) -> bool {
+#[inline(never)]
+fn is_awaited(ctx: &SockAddrContext, attempt: &Attempt) -> bool {
     // SAFETY: the socket is the context's own.
-    let local = unsafe { (*flow::socket_of(ctx)).src_port } as u16;
-    peers::has_heard(ctx, &named.address, named.port)
-        || matches!((named.v6, local, named.port), (false, 68, 67) | (true, 546, 547))
+    let local = unsafe { (*flow::socket_of(ctx)).src_port };
+    let Attempt { address, port, .. } = attempt;
+    peers::has_heard(ctx, address, *port) || matches!((local, *port), (68, 67) | (546, 547))
 }

@@ -54,7 +54,7 @@ fn is_exempt(slot: &PolicySlot) -> Result<bool, Error> {
 }
 
 /// Addresses of one call that are judged.
-const ADDRESSES_MAX: u32 = 8;
+const ADDRESSES_MAX: u32 = 4;
 /// Options of `security_sctp_bind_connect` that name addresses of this machine, or of a peer that is known already
 /// (`include/uapi/linux/sctp.h`).
 const SCTP_SET_PEER_PRIMARY_ADDR: i32 = 5;

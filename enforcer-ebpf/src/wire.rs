@@ -21,15 +21,15 @@ use aya_ebpf::{
     },
     programs::SkBuffContext,
 };
-use core::ffi::c_void;
+use core::ptr::NonNull;
 use enforcer_common::{
-    Address, Attempt, Decision, Reach, RuleId, Verdict,
+    Address, Attempt, Decision, Reach, Verdict,
     bound::opaque,
     control::{Control, Counter},
     event::Kind,
     flow::{Flow, OPENED_BY_PEER, OPENED_HERE, Pass, Seals, Standing},
     packet::{Bytes as _, TCP, UDP, flag},
-    wire::{ICMPV6, IGMP, Route, STATIONS_MAX},
+    wire::{ICMPV6, IGMP, Route, STATIONS_MAX, transport},
 };
 
 const SOCK_RAW: u32 = 3;
@@ -44,15 +44,18 @@ const ALLOWED: u64 = 0;
 const ESTABLISHED: u64 = 1;
 const UNKNOWN: u64 = 2;
 
-/// How [`excuse`] answers: not, for as long as the flow lives, or for this packet.
-const NONE: u64 = 0;
-const FLOW: u64 = 1;
-const PACKET: u64 = 2;
-
-/// Bits beside the offset of an address in the number that says what is judged.
+/// Bits beside the offset of an address in the number that says what is judged: only rules that name it, the address inside
+/// it, for this packet alone.
 const NAMED: u64 = 1 << 32;
 const INSIDE: u64 = 1 << 33;
 const DATED: u64 = 1 << 34;
+/// Above them, the version of the policy that judges.
+const VERSION: u32 = 36;
+
+/// How [`excuse`] answers: not, for as long as the flow lives, or for this packet.
+const NONE: u64 = 0;
+const FLOW: u64 = NAMED;
+const PACKET: u64 = NAMED | DATED;
 
 /// Judges one packet.
 #[inline(always)]
@@ -72,9 +75,15 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     if standing == ALLOWED && stations == 0 {
         return Delivery::Deliver;
     }
-    let mut index = opaque(0);
-    while index <= stations && index <= u64::from(STATIONS_MAX) {
-        if judge_station(skb, version, route, index, standing) != 0 {
+    // Names that are over do not end a flow; what names the address ends it.
+    let named = if standing == ESTABLISHED { NAMED } else { 0 };
+    let what = version << VERSION | place(route, 0) | named;
+    if judge_destination(skb, route, what) != 0 {
+        return Delivery::Drop;
+    }
+    let mut index = opaque(1);
+    while index <= route >> 40 & 0xff && index <= u64::from(STATIONS_MAX) {
+        if judge_one(skb, route, version << VERSION | place(route, index)) != 0 {
             return Delivery::Drop;
         }
         index += 1;
@@ -102,26 +111,29 @@ extern "C" fn read_route(skb: *mut __sk_buff) -> u64 {
     Route::of(&Skb(&SkBuffContext::new(skb))).map_or(0, Route::pack)
 }
 
-/// Judges the destination (0) or a station of the route; 1 = the packet is not sent.
+/// Judges the destination; 1 = the packet is not sent.
 #[inline(always)]
-fn judge_station(skb: *mut __sk_buff, version: u64, route: u64, index: u64, standing: u64) -> u64 {
-    let mut what = place(route, index);
-    // Names that are over do not end a flow; what names the address ends it.
-    if index == 0 && standing == ESTABLISHED {
-        what |= NAMED;
+fn judge_destination(skb: *mut __sk_buff, route: u64, mut what: u64) -> u64 {
+    if what & NAMED == 0 && denies(decide_packet(skb, route, what)) {
+        what |= excuse(skb, route);
     }
-    let mut packed = decide_packet(skb, version, route, what);
-    if index == 0 && what & NAMED == 0 && denies(packed) {
-        let excuse = excuse(skb, route);
-        if excuse != NONE {
-            what |= if excuse == PACKET { NAMED | DATED } else { NAMED };
-            packed = decide_packet(skb, version, route, what);
-        }
-    }
+    judge_one(skb, route, what)
+}
+
+/// Judges one address; 1 = the packet is not sent.
+#[inline(always)]
+fn judge_one(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
+    let mut packed = decide_packet(skb, route, what);
     if route >> 48 & 1 != 0 {
-        packed = attempt::join(packed, decide_packet(skb, version, route, what | INSIDE));
+        packed = attempt::join(packed, decide_packet(skb, route, what | INSIDE));
     }
-    conclude_packet(skb, version, route, what, packed)
+    conclude_packet(skb, route, what, packed)
+}
+
+/// The version that judges.
+#[inline(always)]
+fn version_of(what: u64) -> u64 {
+    what >> VERSION
 }
 
 /// Where the address stands.
@@ -150,17 +162,17 @@ extern "C" fn standing(skb: *mut __sk_buff, route: u64) -> u64 {
     let packet = Skb(ctx);
     let Some(route) = Route::unpack(route) else { return UNKNOWN };
     let Some(socket) = socket_of(ctx) else { return UNKNOWN };
-    if is_upkeep(ctx, socket, &route) {
+    let Some(flow) = flow::of(socket.as_ptr().cast()) else { return UNKNOWN };
+    if is_upkeep(ctx, socket.as_ptr(), &route) {
         return ALLOWED;
     }
-    let Some(flow) = flow::of(socket.cast()) else { return UNKNOWN };
     let Some(address) = route.address(&packet, route.destination_at()) else { return UNKNOWN };
     let (local, port) = route.ports(&packet).unwrap_or_default();
     // SAFETY: a value of the storage; whole words.
-    let pass = unsafe { (&raw const (*flow).wire).read_volatile() };
+    let pass = unsafe { (&raw const (*flow.as_ptr()).wire).read_volatile() };
     let standing = pass.standing(&flow::seals(&address, port, route.protocol));
     if standing != Standing::Allowed && route.protocol == TCP && !route.later_fragment {
-        note_opener(ctx, &route, local, flow);
+        note_opener(ctx, &route, local, flow.as_ptr());
     }
     match standing {
         Standing::Allowed => ALLOWED,
@@ -230,40 +242,84 @@ fn words(octets: [u8; 16]) -> [u32; 4] {
 /// address stands, and the bits beside it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn decide_packet(skb: *mut __sk_buff, version: u64, route: u64, what: u64) -> u64 {
-    let ctx = &SkBuffContext::new(skb);
-    let packet = Skb(ctx);
-    let Some(route) = Route::unpack(route) else { return 0 };
-    let Some(address) = route.address(&packet, what as u32 & 0xffff) else { return 0 };
-    let (uid, cgroup) = subject(ctx);
-    // SAFETY: plain helper call.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    let attempt = Attempt {
-        address: address.destination(),
-        port: route.ports(&packet).unwrap_or_default().1,
-        protocol: route.transport(),
-        uid,
-        now,
-        reach: if what & NAMED != 0 { Reach::Named } else { Reach::All },
+extern "C" fn decide_packet(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
+    let version = version_of(what);
+    let mut attempt = Attempt {
+        address: Address::default(),
+        port: port(skb, route) as u16,
+        protocol: transport(route as u8),
+        uid: uid(skb) as u32,
+        // SAFETY: plain helper call.
+        now: unsafe { bpf_ktime_get_boot_ns() },
+        reach: if what & (NAMED | INSIDE) != 0 { Reach::Named } else { Reach::All },
     };
-    let slot = PolicySlot::of((version & 1) as u32, Sender { skb, cgroup });
-    attempt::packed(slot, attempt, what & INSIDE != 0)
+    match read_address(skb, route, what, &mut attempt.address) {
+        FOUND => {}
+        NOTHING => return attempt::NOTHING_INSIDE.pack(),
+        _ => return 0,
+    }
+    let sender = Sender { skb, cgroup: cgroup(skb) };
+    attempt::packed(PolicySlot::of((version & 1) as u32, sender), &attempt)
 }
 
-/// User and cgroup of whoever used the socket last, else of whoever made it.
-#[inline(always)]
-fn subject(ctx: &SkBuffContext) -> (u32, u64) {
-    if let Some(flow) = socket_of(ctx).and_then(|socket| flow::of(socket.cast())) {
-        // SAFETY: a value of the storage; whole words.
-        let (cgroup, uid) = unsafe {
-            ((&raw const (*flow).cgroup).read_volatile(), (&raw const (*flow).uid).read_volatile())
-        };
-        if cgroup != 0 {
-            return (uid, cgroup);
+/// How [`read_address`] answers.
+const FOUND: u64 = 0;
+const NOTHING: u64 = 1;
+const UNREADABLE: u64 = 2;
+
+/// The address that is judged, or the one inside it. A subprogram, as the next three, for its frame.
+#[inline(never)]
+fn read_address(skb: *mut __sk_buff, route: u64, what: u64, to: &mut Address) -> u64 {
+    let v6 = route >> 48 & 1 != 0;
+    let Some(address) = address_at(&SkBuffContext::new(skb), v6, what as u32 & 0xffff) else {
+        return UNREADABLE;
+    };
+    let address = if what & INSIDE == 0 { Some(address) } else { address.embedded() };
+    match address {
+        Some(address) => {
+            *to = address.destination();
+            FOUND
         }
+        None => NOTHING,
     }
-    // SAFETY: the context is the packet that the helpers want.
-    unsafe { (bpf_get_socket_uid(ctx.skb.skb), bpf_skb_cgroup_id(ctx.as_ptr().cast())) }
+}
+
+/// The port that it is sent to, 0 if the protocol has none.
+#[inline(never)]
+fn port(skb: *mut __sk_buff, route: u64) -> u64 {
+    let ports = Route::unpack(route).and_then(|route| route.ports(&Skb(&SkBuffContext::new(skb))));
+    ports.unwrap_or_default().1.into()
+}
+
+/// The user who used the socket last, else who made it.
+#[inline(never)]
+fn uid(skb: *mut __sk_buff) -> u64 {
+    match used(&SkBuffContext::new(skb)) {
+        // SAFETY: a value of the storage; a whole word.
+        Some(flow) => unsafe { (&raw const (*flow.as_ptr()).uid).read_volatile() }.into(),
+        // SAFETY: the packet of the program's context.
+        None => unsafe { bpf_get_socket_uid(skb) }.into(),
+    }
+}
+
+/// The cgroup of whoever used the socket last, else of who made it.
+#[inline(never)]
+fn cgroup(skb: *mut __sk_buff) -> u64 {
+    match used(&SkBuffContext::new(skb)) {
+        // SAFETY: a value of the storage; a whole word.
+        Some(flow) => unsafe { (&raw const (*flow.as_ptr()).cgroup).read_volatile() },
+        // SAFETY: the packet of the program's context.
+        None => unsafe { bpf_skb_cgroup_id(skb) },
+    }
+}
+
+/// What is remembered of the socket, if somebody was seen to use it.
+#[inline(always)]
+fn used(ctx: &SkBuffContext) -> Option<NonNull<Flow>> {
+    let flow = socket_of(ctx).and_then(|socket| flow::of(socket.as_ptr().cast()))?;
+    // SAFETY: a value of the storage; a whole word.
+    let cgroup = unsafe { (&raw const (*flow.as_ptr()).cgroup).read_volatile() };
+    (cgroup != 0).then_some(flow)
 }
 
 /// Why the default does not hold for the destination of a packet: a peer wants it, the network needs it, or it is not the
@@ -274,6 +330,7 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64) -> u64 {
     let ctx = &SkBuffContext::new(skb);
     let packet = Skb(ctx);
     let (Some(route), Some(socket)) = (Route::unpack(route), socket_of(ctx)) else { return NONE };
+    let socket = socket.as_ptr();
     let Some(address) = route.address(&packet, route.destination_at()) else { return NONE };
     let (local, port) = route.ports(&packet).unwrap_or_default();
     // SAFETY: a whole socket; fields are read with their own width.
@@ -291,7 +348,7 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64) -> u64 {
     match (route.protocol, kind) {
         (TCP, SOCK_STREAM) => {
             // SAFETY: a value of the storage.
-            if flow.is_some_and(|flow| unsafe { (*flow).opened } == OPENED_BY_PEER) {
+            if flow.is_some_and(|flow| unsafe { (*flow.as_ptr()).opened } == OPENED_BY_PEER) {
                 return FLOW;
             }
         }
@@ -308,6 +365,7 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64) -> u64 {
     let Some(flow) = flow else { return NONE };
     let Seals { place, .. } = flow::seals(&address, port, route.protocol);
     // SAFETY: a value of the storage; whole words.
+    let flow = flow.as_ptr();
     let named = unsafe {
         [(&raw const (*flow).connected).read_volatile(), (&raw const (*flow).addressed).read_volatile()]
     };
@@ -382,21 +440,20 @@ fn is_kernels(socket: *mut bpf_sock) -> bool {
 
 /// The whole socket that sends the packet.
 #[inline(always)]
-fn socket_of(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
+fn socket_of(ctx: &SkBuffContext) -> Option<NonNull<bpf_sock>> {
     // SAFETY: the kernel passes a valid context.
     let socket = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
     if socket.is_null() {
         return None;
     }
     // SAFETY: a socket that is not null.
-    let socket = unsafe { bpf_sk_fullsock(socket) };
-    (!socket.is_null()).then_some(socket)
+    NonNull::new(unsafe { bpf_sk_fullsock(socket) })
 }
 
 /// What becomes of the packet by a packed decision; 1 = it is not sent. Remembers it, and tells.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn conclude_packet(skb: *mut __sk_buff, version: u64, route: u64, what: u64, packed: u64) -> u64 {
+extern "C" fn conclude_packet(skb: *mut __sk_buff, route: u64, what: u64, packed: u64) -> u64 {
     let Some(decision) = Decision::unpack(packed) else {
         count::add(Counter::Errors, 1);
         return maps::errors_deny().into();
@@ -408,7 +465,7 @@ extern "C" fn conclude_packet(skb: *mut __sk_buff, version: u64, route: u64, wha
     let Some(address) = route.address(&packet, at) else { return 1 };
     let port = route.ports(&packet).unwrap_or_default().1;
     let seals = flow::seals(&address, port, route.protocol);
-    let flow = socket_of(ctx).and_then(|socket| flow::of(socket.cast()));
+    let flow = socket_of(ctx).and_then(|socket| flow::of(socket.as_ptr().cast()));
     let denied = matches!(decision.effective, Verdict::Deny);
     let is_destination = at == route.destination_at();
     if denied {
@@ -419,11 +476,16 @@ extern "C" fn conclude_packet(skb: *mut __sk_buff, version: u64, route: u64, wha
         && let Some(flow) = flow
     {
         // SAFETY: a value of the storage; both words say the same destination, or are of two that were allowed.
-        unsafe { (&raw mut (*flow).wire).write_volatile(Pass::of(&seals)) };
+        unsafe { (&raw mut (*flow.as_ptr()).wire).write_volatile(Pass::of(&seals)) };
     }
     if let Some(kind) = kind_told(ctx, flow, &route, &seals, &decision, port) {
         let told = emit::Told { kind, protocol: route.protocol, v6: route.v6 };
-        emit::packet(skb, version, told.pack() | u64::from(at) << 32 | u64::from(port) << 48, packed);
+        emit::packet(
+            skb,
+            version_of(what),
+            told.pack() | u64::from(at) << 32 | u64::from(port) << 48,
+            packed,
+        );
     }
     denied.into()
 }
@@ -433,7 +495,7 @@ extern "C" fn conclude_packet(skb: *mut __sk_buff, version: u64, route: u64, wha
 #[inline(always)]
 fn kind_told(
     ctx: &SkBuffContext,
-    flow: Option<*mut Flow>,
+    flow: Option<NonNull<Flow>>,
     route: &Route,
     seals: &Seals,
     decision: &Decision,
@@ -444,12 +506,13 @@ fn kind_told(
     let Some(flow) = flow else { return denied.then_some(Kind::PacketDenied) };
     // SAFETY: a value of the storage; whole words.
     let (connected, addressed) = unsafe {
+        let flow = flow.as_ptr();
         ((&raw const (*flow).connected).read_volatile(), (&raw const (*flow).addressed).read_volatile())
     };
     // What a datagram socket is connected to, no hook has judged; for all others one has, if they named it.
     let datagram = route.protocol == UDP
         && (connected == seals.place
-            || socket_of(ctx).is_some_and(|socket| is_peer(socket, route, &Skb(ctx), port)));
+            || socket_of(ctx).is_some_and(|socket| is_peer(socket.as_ptr(), route, &Skb(ctx), port)));
     let kind = if datagram && addressed != seals.place { Kind::UdpSend } else { Kind::PacketDenied };
     let by_hook = kind == Kind::PacketDenied && (connected == seals.place || addressed == seals.place);
     if !(denied || kind == Kind::UdpSend || wanted && !by_hook) {
@@ -467,10 +530,8 @@ pub(crate) fn address_at(ctx: &SkBuffContext, v6: bool, at: u32) -> Option<Addre
     if v6 { packet.load(at).map(Address::from_v6) } else { packet.load(at).map(Address::from_v4) }
 }
 
-/// Who sends it, as far as the socket knows.
+/// Who sends it, as far as the socket knows: what is remembered, user and cgroup.
 #[inline(always)]
-pub(crate) fn sender(ctx: &SkBuffContext) -> (Option<*mut Flow>, (u32, u64)) {
-    (socket_of(ctx).and_then(|socket| flow::of(socket.cast::<c_void>())), subject(ctx))
+pub(crate) fn sender(ctx: &SkBuffContext) -> (Option<NonNull<Flow>>, u32, u64) {
+    (used(ctx), uid(ctx.skb.skb) as u32, cgroup(ctx.skb.skb))
 }
-
-const _: () = assert!(RuleId::BUILTIN.0 != 0, "a built-in allow is a decision");

@@ -35,3 +35,4 @@ mod spoof;
 mod status;
 mod translated;
 mod trial;
+mod wire;
