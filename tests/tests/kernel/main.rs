@@ -21,6 +21,7 @@ mod explain;
 mod first_connect;
 mod known;
 mod leak;
+mod matrix;
 mod message;
 mod names;
 mod programs;

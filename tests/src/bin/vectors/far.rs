@@ -1,0 +1,109 @@
+//! The far side of the link: takes connections, and opens some when it is told to.
+
+use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use enforcer_tests::Target;
+
+use crate::datagram::udp4;
+use crate::scene::say;
+use crate::socket::{Address, Socket};
+use crate::stream::{at, tcp};
+
+/// Where a peer of several addresses listens, by SCTP.
+pub const MULTIHOMED: u16 = 444;
+/// Where it is told what to open, by datagrams.
+const INVITATIONS: u16 = 7000;
+const SCTP_SOCKOPT_BINDX_ADD: i32 = 100;
+const MPTCP: i32 = 262;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Has the far side open a connection, or send a datagram, from the target's denied address to this port.
+pub fn invite(target: Target, protocol: &str, port: u16) -> io::Result<()> {
+    let invitation = format!("{protocol} {} {port}", target.denied4());
+    let to = Address::inet((target.allowed4(), INVITATIONS).into());
+    udp4()?.send_to(invitation.as_bytes(), 0, &to)
+}
+
+/// Serves until its input ends. `multihomed` is the vector whose two addresses one SCTP listener has.
+pub fn serve(multihomed: Option<Target>) -> io::Result<()> {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, Target::PORT));
+    for protocol in [MPTCP, libc::IPPROTO_SCTP] {
+        listen(protocol, &[Address::inet(any)]).or_else(unless_unknown)?;
+    }
+    if let Some(target) = multihomed {
+        let addresses = [target.allowed4(), target.denied4()];
+        let addresses = addresses.map(|address| Address::inet((address, MULTIHOMED).into()));
+        listen(libc::IPPROTO_SCTP, &addresses).or_else(unless_unknown)?;
+    }
+    let invitations = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, INVITATIONS))?;
+    thread::spawn(move || take_invitations(&invitations));
+    say("ready")?;
+    io::copy(&mut io::stdin().lock(), &mut io::sink())?;
+    Ok(())
+}
+
+/// Not every kernel has every protocol.
+fn unless_unknown(error: io::Error) -> io::Result<()> {
+    match error.raw_os_error() {
+        Some(libc::EPROTONOSUPPORT | libc::ESOCKTNOSUPPORT) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+fn listen(protocol: i32, addresses: &[Address]) -> io::Result<()> {
+    let [first, others @ ..] = addresses else { return Ok(()) };
+    let family = if others.is_empty() { libc::AF_INET6 } else { libc::AF_INET };
+    let listener = Socket::new(family, libc::SOCK_STREAM, protocol)?;
+    listener.set_number(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    listener.bind(first)?;
+    for address in others {
+        listener.set(libc::IPPROTO_SCTP, SCTP_SOCKOPT_BINDX_ADD, address.as_bytes())?;
+    }
+    listener.listen()?;
+    thread::spawn(move || {
+        while let Ok(socket) = listener.accept() {
+            thread::spawn(move || drain(&socket));
+        }
+    });
+    Ok(())
+}
+
+/// Takes what comes until the other side has no more.
+fn drain(socket: &Socket) {
+    let mut buffer = [0; 4096];
+    while socket.receive(&mut buffer).is_ok_and(|length| length > 0) {}
+}
+
+fn take_invitations(invitations: &UdpSocket) {
+    let mut buffer = [0; 64];
+    while let Ok((length, from)) = invitations.recv_from(&mut buffer) {
+        let invitation = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+        thread::spawn(move || {
+            if let Err(error) = accept(&invitation, from.ip()) {
+                // Where the policy is in force, that is how it should be.
+                eprintln!("vectors: {invitation}: {error}");
+            }
+        });
+    }
+}
+
+fn accept(invitation: &str, guest: IpAddr) -> io::Result<()> {
+    let words: Vec<&str> = invitation.split(' ').collect();
+    let [protocol, own, port] = *words else { return Err(io::ErrorKind::InvalidData.into()) };
+    let own: IpAddr = own.parse().map_err(io::Error::other)?;
+    let to = Address::inet((guest, port.parse().map_err(io::Error::other)?).into());
+    if protocol == "udp" {
+        let socket = udp4()?;
+        socket.bind(&at(own))?;
+        return socket.send_to(b"hello", 0, &to);
+    }
+    let socket = tcp(libc::AF_INET)?;
+    socket.set_patience(PATIENCE)?;
+    socket.bind(&Address::inet((own, 0).into()))?;
+    socket.connect(&to)?;
+    TcpStream::from(socket.into_inner()).read_to_end(&mut Vec::new())?;
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Connections that the kernel makes for somebody: file systems and block devices of other machines, tunnels, addresses
+//! that are translated. Each needs root.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+
+use enforcer_tests::{PAYLOAD, Target};
+
+use crate::datagram::udp4;
+use crate::namespace::ip;
+use crate::scene::Scene;
+use crate::socket::{Address, check};
+use crate::stream::{at, converse, tcp};
+
+/// By TCP, from a worker of `net/sunrpc`.
+pub fn nfs(scene: &Scene) -> io::Result<()> {
+    let to = scene.target.denied4();
+    let options = format!("vers=4.2,proto=tcp,soft,timeo=10,retrans=1,addr={to},clientaddr={}", Target::NEAR4);
+    mount(&format!("{to}:/export"), "nfs", &options)
+}
+
+/// By UDP, to ask where the rest is.
+pub fn nfs_udp(scene: &Scene) -> io::Result<()> {
+    let to = scene.target.denied4();
+    let options = format!(
+        "vers=3,proto=tcp,mountproto=udp,mountport=635,port=2049,nolock,soft,timeo=10,retrans=1,addr={to},mountaddr={to}"
+    );
+    mount(&format!("{to}:/export"), "nfs", &options)
+}
+
+/// `kernel_connect` in `fs/smb/client/connect.c`.
+pub fn cifs(scene: &Scene) -> io::Result<()> {
+    let to = scene.target.denied4();
+    mount(&format!("//{to}/share"), "cifs", &format!("ip={to},user=nobody,pass=nobody,vers=3.0"))
+}
+
+/// `kernel_connect` in `net/ceph/messenger.c`.
+pub fn ceph(scene: &Scene) -> io::Result<()> {
+    mount(&format!("{}:6789:/", scene.target.denied4()), "ceph", "name=nobody,mount_timeout=1")
+}
+
+/// `kernel_connect` in `drivers/nvme/host/tcp.c`.
+pub fn nvme(scene: &Scene) -> io::Result<()> {
+    let mut fabrics = fs::OpenOptions::new().write(true).open("/dev/nvme-fabrics")?;
+    let to = scene.target.denied4();
+    let options = format!("transport=tcp,traddr={to},trsvcid=4420,nqn=nqn.2014-08.example:vector");
+    fabrics.write_all(options.as_bytes())
+}
+
+fn mount(source: &str, kind: &str, options: &str) -> io::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = CString::new(directory.path().as_os_str().as_encoded_bytes())?;
+    let (source, kind, options) = (CString::new(source)?, CString::new(kind)?, CString::new(options)?);
+    let (source, kind, options) = (source.as_ptr(), kind.as_ptr(), options.as_ptr().cast());
+    // SAFETY: all pointers are to C strings that live until the call returns.
+    check(unsafe { libc::mount(source, path.as_ptr(), kind, 0, options) })?;
+    Ok(())
+}
+
+pub fn ipip(scene: &Scene) -> io::Result<()> {
+    tunnel(scene, &["ipip"], &[])
+}
+
+pub fn gre(scene: &Scene) -> io::Result<()> {
+    tunnel(scene, &["gre"], &[])
+}
+
+pub fn vxlan(scene: &Scene) -> io::Result<()> {
+    tunnel(scene, &["vxlan", "id", "1"], &["dstport", "4789"])
+}
+
+pub fn geneve(scene: &Scene) -> io::Result<()> {
+    tunnel(scene, &["geneve", "id", "1"], &[])
+}
+
+/// A link of one's own whose far end is the denied address; what is sent goes to somebody behind it.
+fn tunnel(scene: &Scene, kind: &[&str], options: &[&str]) -> io::Result<()> {
+    let number = scene.target.number();
+    let (name, to) = (format!("tunnel{number}"), scene.target.denied4().to_string());
+    ip(&[&["link", "add", &name, "type"], kind, &["remote", &to], options].concat())?;
+    ip(&["address", "add", &format!("10.78.{number}.1/24"), "dev", &name])?;
+    ip(&["link", "set", &name, "up"])?;
+    let behind = Ipv4Addr::new(10, 78, number, 2);
+    // Where links have addresses of their own, this one's does not matter: nobody is there.
+    let _ = ip(&["neighbour", "add", &behind.to_string(), "lladdr", "02:00:00:00:00:02", "dev", &name]);
+    udp4()?.send_to(PAYLOAD, 0, &Address::inet((behind, Target::PORT).into()))
+}
+
+/// Where the policy looks, it is still the allowed address.
+pub fn translated_tcp(scene: &Scene) -> io::Result<()> {
+    translate(scene)?;
+    converse(&tcp(libc::AF_INET)?, &at(scene.target.allowed4()))
+}
+
+pub fn translated_udp(scene: &Scene) -> io::Result<()> {
+    translate(scene)?;
+    udp4()?.send_to(PAYLOAD, 0, &at(scene.target.allowed4()))
+}
+
+fn translate(scene: &Scene) -> io::Result<()> {
+    let (allowed, denied) = (scene.target.allowed4(), scene.target.denied4());
+    let table = format!("vector{}", scene.target.number());
+    nft(&format!(
+        "add table ip {table}\n\
+         add chain ip {table} output {{ type nat hook output priority -100; }}\n\
+         add rule ip {table} output ip daddr {allowed} dnat to {denied}\n"
+    ))
+}
+
+/// The address is written over, without a memory of it.
+pub fn rewritten(scene: &Scene) -> io::Result<()> {
+    let (allowed, denied) = (scene.target.allowed4(), scene.target.denied4());
+    let table = format!("vector{}", scene.target.number());
+    nft(&format!(
+        "add table ip {table}\n\
+         add chain ip {table} output {{ type filter hook output priority 0; }}\n\
+         add rule ip {table} output ip daddr {allowed} ip daddr set {denied}\n"
+    ))?;
+    udp4()?.send_to(PAYLOAD, 0, &at(scene.target.allowed4()))
+}
+
+fn nft(script: &str) -> io::Result<()> {
+    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(script.as_bytes())?;
+    }
+    if child.wait()?.success() { Ok(()) } else { Err(io::Error::other("nft does not take it")) }
+}

@@ -1,0 +1,128 @@
+//! The bypass matrix: every way out that is known, tried without us and with us. What counts is what arrives on the far
+//! side of a link, seen by somebody who sits there, not what the one who tried is told.
+//!
+//! A vector counts if it gets through without us. While we enforce, nothing of it may arrive, except for those that
+//! [`leaks`] names; one that is named there and does not get through any more fails the test too.
+
+mod leaks;
+mod rig;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use enforcer_tests::{Backend, Daemon, Machine, Target, announce};
+
+use self::leaks::{Place, Setting};
+use self::rig::{Outcome, Rig, Vector, vectors};
+
+/// What connects as everybody does: if this one is not refused, nothing else says anything.
+const CANARY: &str = "tcp-connect";
+
+/// What a policy says of the denied addresses.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum List {
+    /// Everything is allowed but them.
+    Deny,
+    /// Everything is denied, them too, but the allowed ones.
+    Allow,
+}
+
+impl List {
+    fn policy(self) -> String {
+        let ranges = |ranges: [&str; 2]| ranges.map(|range| format!("\"{range}\"")).join(", ");
+        let (default, action, cidrs) = match self {
+            Self::Deny => ("allow", "deny", ranges(Target::DENIED)),
+            Self::Allow => ("deny", "allow", ranges(Target::ALLOWED)),
+        };
+        format!(
+            "version: 1\ndefault: {default}\nrules:\n  - {{ name: listed, action: {action}, to: {{ cidrs: [{cidrs}] }} }}\n"
+        )
+    }
+}
+
+#[test]
+fn nothing_gets_around_it() {
+    let machine = Machine::current();
+    let vectors = vectors();
+    let (off, ()) = Rig::new(&vectors).attempt(&[], || ());
+    let mut columns = Vec::new();
+    for &backend in machine.backends() {
+        for list in [List::Deny, List::Allow] {
+            let place = if machine.is_guest() { Place::Root } else { Place::Child };
+            let setting = Setting { backend, place, list };
+            columns.push((setting, enforced(&vectors, setting)));
+        }
+    }
+    announce(&table(&vectors, &off, &columns));
+
+    let works: BTreeSet<&str> = off
+        .iter()
+        .filter(|(_, outcome)| outcome.arrived.packets > 0)
+        .map(|(number, _)| vectors[number].name.as_str())
+        .collect();
+    announce(&format!("MATRIX {}: {} of {} vectors count", machine.release(), works.len(), vectors.len()));
+    assert!(works.len() >= leaks::least(), "{works:?}");
+    for (setting, outcomes) in &columns {
+        let leaking: BTreeSet<&str> = outcomes
+            .iter()
+            .filter(|(_, outcome)| outcome.arrived.packets > 0)
+            .map(|(number, _)| vectors[number].name.as_str())
+            .collect();
+        let listed: BTreeSet<&str> = leaks::listed(*setting).intersection(&works).copied().collect();
+        announce(&format!(
+            "MATRIX {} {setting}: {} of {} get through",
+            machine.release(),
+            leaking.len(),
+            works.len()
+        ));
+        let new: Vec<_> = leaking.difference(&listed).collect();
+        let closed: Vec<_> = listed.difference(&leaking).collect();
+        assert!(new.is_empty() && closed.is_empty(), "{setting}: gets through: {new:?}; no longer: {closed:?}");
+    }
+}
+
+/// What becomes of the vectors while a policy is in force.
+fn enforced(vectors: &BTreeMap<u8, Vector>, setting: Setting) -> BTreeMap<u8, Outcome> {
+    let Setting { backend, place: _, list } = setting;
+    let rig = Rig::new(vectors);
+    let daemon = |backend: Backend| -> Daemon {
+        let daemon = Machine::current().daemon(backend, &rig.cgroup).policy("matrix", &list.policy());
+        daemon.start().unwrap()
+    };
+    let (outcomes, mut daemon) = rig.attempt(&[], || daemon(backend));
+    let (number, _) = vectors.iter().find(|(_, vector)| vector.name == CANARY).unwrap();
+    let canary = &outcomes[number];
+    assert_eq!((canary.said.as_str(), canary.arrived.packets), ("EPERM", 0), "{setting}");
+    let allowed = Target::new(*number).allowed4().to_string();
+    let attempts = rig.client().connect(&allowed, Target::PORT).unwrap();
+    assert!(attempts.iter().all(|attempt| attempt.is_ok()), "{setting}: {attempts:?}");
+
+    assert!(daemon.stop().unwrap().success(), "{}", daemon.stderr().unwrap());
+    let (after, ()) = rig.attempt(&[CANARY], || ());
+    assert!(after[number].arrived.packets > 0, "{setting}: {after:?}");
+    outcomes
+}
+
+/// A line for each vector: whose rights it needs, what arrives without us, and for each setting what it is told and how
+/// many packets arrive.
+fn table(
+    vectors: &BTreeMap<u8, Vector>,
+    off: &BTreeMap<u8, Outcome>,
+    columns: &[(Setting, BTreeMap<u8, Outcome>)],
+) -> String {
+    let mut lines = vec![format!("{:<26} {:<7} {:>18}", "vector", "user", "without us")];
+    for (setting, _) in columns {
+        lines[0] += &format!(" {:>18}", setting.to_string());
+    }
+    for (number, vector) in vectors {
+        let mut line = format!("{:<26} {:<7}", vector.name, vector.user);
+        for outcomes in [off].into_iter().chain(columns.iter().map(|(_, outcomes)| outcomes)) {
+            let said = outcomes.get(number).map_or("-".to_owned(), |Outcome { said, arrived }| {
+                format!("{said} {}/{}", arrived.packets, arrived.payloads)
+            });
+            line += &format!(" {said:>18}");
+        }
+        lines.push(line);
+    }
+    let release = Machine::current().release();
+    lines.iter().map(|line| format!("MATRIX {release} {line}\n")).collect()
+}
