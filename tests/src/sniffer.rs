@@ -154,7 +154,9 @@ fn listen(socket: &OwnedFd, shared: &Shared) {
                 &raw mut size,
             )
         };
-        let Some(packet) = usize::try_from(length).ok().and_then(|length| packet.get(..length)) else { continue };
+        let Some(packet) = usize::try_from(length).ok().and_then(|length| packet.get(..length)) else {
+            continue;
+        };
         if from.sll_pkttype == OUTGOING {
             continue;
         }

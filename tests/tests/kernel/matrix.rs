@@ -76,7 +76,10 @@ fn nothing_gets_around_it() {
         ));
         let new: Vec<_> = leaking.difference(&listed).collect();
         let closed: Vec<_> = listed.difference(&leaking).collect();
-        assert!(new.is_empty() && closed.is_empty(), "{setting}: gets through: {new:?}; no longer: {closed:?}");
+        assert!(
+            new.is_empty() && closed.is_empty(),
+            "{setting}: gets through: {new:?}; no longer: {closed:?}"
+        );
     }
 }
 

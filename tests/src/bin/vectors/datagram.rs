@@ -8,7 +8,7 @@ use std::ptr;
 use enforcer_tests::PAYLOAD;
 
 use crate::scene::Scene;
-use crate::socket::{Message, Address, Socket};
+use crate::socket::{Address, Message, Socket};
 use crate::stream::at;
 
 /// `UDP_CORK` of `linux/udp.h`.
@@ -129,7 +129,8 @@ pub fn sendfile(scene: &Scene) -> io::Result<()> {
     file.write_all(PAYLOAD)?;
     let mut offset = 0;
     // SAFETY: both descriptors are open, and the pointer is to a number that lives here.
-    let sent = unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &raw mut offset, PAYLOAD.len()) };
+    let sent =
+        unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &raw mut offset, PAYLOAD.len()) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -140,7 +141,14 @@ pub fn splice(scene: &Scene) -> io::Result<()> {
     writer.write_all(PAYLOAD)?;
     // SAFETY: both descriptors are open; neither end has an offset, which is what the null pointers say.
     let sent = unsafe {
-        libc::splice(reader.as_raw_fd(), ptr::null_mut(), socket.as_raw_fd(), ptr::null_mut(), PAYLOAD.len(), 0)
+        libc::splice(
+            reader.as_raw_fd(),
+            ptr::null_mut(),
+            socket.as_raw_fd(),
+            ptr::null_mut(),
+            PAYLOAD.len(),
+            0,
+        )
     };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

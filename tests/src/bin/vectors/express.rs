@@ -5,6 +5,8 @@ use std::os::fd::AsRawFd as _;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use enforcer_tests::Target;
+
 use crate::scene::Scene;
 use crate::socket::{Address, Socket, check};
 use crate::wire::{ethernet, interface};
@@ -60,7 +62,7 @@ pub fn frame(scene: &Scene) -> io::Result<()> {
 
     // struct sockaddr_xdp: flags, interface, queue, another socket.
     let flags = libc::XDP_COPY.to_ne_bytes();
-    let address = [&flags[..], &interface()?.to_ne_bytes(), &[0; 4], &[0; 4]].concat();
+    let address = [&flags[..], &interface(Target::LINK)?.to_ne_bytes(), &[0; 4], &[0; 4]].concat();
     socket.bind(&Address::new(libc::AF_XDP, &address))?;
     // SAFETY: the kernel has said where in the ring the number of the next entry is; it is shared as an atomic.
     unsafe { memory.add(producer).cast::<AtomicU32>().as_ref() }.store(1, Ordering::Release);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use enforcer_tests::Target;
 
-use crate::datagram::udp4;
+use crate::datagram::{udp4, udp6};
 use crate::scene::say;
 use crate::socket::{Address, Socket};
 use crate::stream::{at, tcp};
@@ -38,6 +38,11 @@ pub fn serve(multihomed: Option<Target>) -> io::Result<()> {
         let addresses = addresses.map(|address| Address::inet((address, MULTIHOMED).into()));
         listen(libc::IPPROTO_SCTP, &addresses).or_else(unless_unknown)?;
     }
+    // Nobody is told that a datagram was not wanted: the next one would be refused for it.
+    let sink = udp6()?;
+    sink.set_number(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    sink.bind(&Address::inet(any))?;
+    thread::spawn(move || drain(&sink));
     let invitations = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, INVITATIONS))?;
     thread::spawn(move || take_invitations(&invitations));
     say("ready")?;
@@ -97,6 +102,7 @@ fn accept(invitation: &str, guest: IpAddr) -> io::Result<()> {
     let to = Address::inet((guest, port.parse().map_err(io::Error::other)?).into());
     if protocol == "udp" {
         let socket = udp4()?;
+        socket.set_number(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
         socket.bind(&at(own))?;
         return socket.send_to(b"hello", 0, &to);
     }

@@ -2,9 +2,10 @@
 //! that are translated. Each needs root.
 
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd as _;
 use std::process::{Command, Stdio};
 
 use enforcer_tests::{PAYLOAD, Target};
@@ -14,11 +15,13 @@ use crate::namespace::ip;
 use crate::scene::Scene;
 use crate::socket::{Address, check};
 use crate::stream::{at, converse, tcp};
+use crate::wire::packet4;
 
 /// By TCP, from a worker of `net/sunrpc`.
 pub fn nfs(scene: &Scene) -> io::Result<()> {
     let to = scene.target.denied4();
-    let options = format!("vers=4.2,proto=tcp,soft,timeo=10,retrans=1,addr={to},clientaddr={}", Target::NEAR4);
+    let options =
+        format!("vers=4.2,proto=tcp,soft,timeo=10,retrans=1,addr={to},clientaddr={}", Target::NEAR4);
     mount(&format!("{to}:/export"), "nfs", &options)
 }
 
@@ -44,7 +47,7 @@ pub fn ceph(scene: &Scene) -> io::Result<()> {
 
 /// `kernel_connect` in `drivers/nvme/host/tcp.c`.
 pub fn nvme(scene: &Scene) -> io::Result<()> {
-    let mut fabrics = fs::OpenOptions::new().write(true).open("/dev/nvme-fabrics")?;
+    let mut fabrics = OpenOptions::new().write(true).open("/dev/nvme-fabrics")?;
     let to = scene.target.denied4();
     let options = format!("transport=tcp,traddr={to},trsvcid=4420,nqn=nqn.2014-08.example:vector");
     fabrics.write_all(options.as_bytes())
@@ -58,6 +61,29 @@ fn mount(source: &str, kind: &str, options: &str) -> io::Result<()> {
     // SAFETY: all pointers are to C strings that live until the call returns.
     check(unsafe { libc::mount(source, path.as_ptr(), kind, 0, options) })?;
     Ok(())
+}
+
+/// Packets of nobody's: who has a TUN device writes them, and the kernel forwards them.
+pub fn tun(scene: &Scene) -> io::Result<()> {
+    let number = scene.target.number();
+    let device = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
+    // struct ifreq: 16 bytes of name, then flags.
+    let name = format!("tun{number}");
+    let mut request = [0_u8; 40];
+    for (to, from) in request.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    let flags = (libc::IFF_TUN | libc::IFF_NO_PI) as u16;
+    for (to, from) in request.iter_mut().skip(16).zip(flags.to_ne_bytes()) {
+        *to = from;
+    }
+    // SAFETY: the pointer is to a struct ifreq, which has 40 bytes.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, request.as_mut_ptr()) })?;
+    ip(&["address", "add", &format!("10.79.{number}.1/24"), "dev", &name])?;
+    ip(&["link", "set", &name, "up"])?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+    let packet = packet4(Ipv4Addr::new(10, 79, number, 2), scene.target.denied4());
+    (&device).write_all(&packet)
 }
 
 pub fn ipip(scene: &Scene) -> io::Result<()> {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
 use enforcer_tests::{PAYLOAD, Target};
@@ -11,13 +12,22 @@ use crate::datagram::udp4;
 use crate::scene::{Scene, say};
 use crate::socket::check;
 use crate::stream::{at, converse, tcp};
+use crate::wire;
 
-pub fn connected(scene: &Scene) -> io::Result<()> {
+/// The address of the link's end outside.
+const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+pub fn connect(scene: &Scene) -> io::Result<()> {
     from_inside(scene, "connect")
 }
 
-pub fn sent(scene: &Scene) -> io::Result<()> {
+pub fn send(scene: &Scene) -> io::Result<()> {
     from_inside(scene, "send")
+}
+
+/// Who is root inside may have packet sockets there.
+pub fn packet(scene: &Scene) -> io::Result<()> {
+    from_inside(scene, "packet")
 }
 
 fn from_inside(scene: &Scene, what: &str) -> io::Result<()> {
@@ -35,7 +45,10 @@ fn from_inside(scene: &Scene, what: &str) -> io::Result<()> {
     next()?;
     let (near, net) = (format!("user{number}"), network(scene.target));
     let pid = child.id().to_string();
-    ip(&["link", "add", &near, "type", "veth", "peer", "name", "inside0", "netns", &pid])?;
+    let gateway = GATEWAY.map(|byte| format!("{byte:02x}")).join(":");
+    ip(&[
+        "link", "add", &near, "address", &gateway, "type", "veth", "peer", "name", "inside0", "netns", &pid,
+    ])?;
     ip(&["address", "add", &format!("{net}.1/24"), "dev", &near])?;
     ip(&["link", "set", &near, "up"])?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
@@ -66,6 +79,10 @@ pub fn inside(what: &str, target: Target) -> io::Result<()> {
     ip(&["route", "add", "default", "via", &format!("{net}.1")])?;
     wait("linked")?;
     let outcome = match what {
+        "packet" => {
+            let from = Ipv4Addr::new(10, 77, target.number(), 2);
+            wire::send_frame("inside0", GATEWAY, from, target.denied4())
+        }
         "send" => udp4()?.send_to(PAYLOAD, 0, &at(target.denied4())),
         _ => converse(&tcp(libc::AF_INET)?, &at(target.denied4())),
     };

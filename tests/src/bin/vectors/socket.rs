@@ -22,7 +22,9 @@ impl Address {
         let port = address.port().to_be_bytes();
         match address.ip() {
             IpAddr::V4(ip) => Self::new(libc::AF_INET, &[&port[..], &ip.octets(), &[0; 8]].concat()),
-            IpAddr::V6(ip) => Self::new(libc::AF_INET6, &[&port[..], &[0; 4], &ip.octets(), &[0; 4]].concat()),
+            IpAddr::V6(ip) => {
+                Self::new(libc::AF_INET6, &[&port[..], &[0; 4], &ip.octets(), &[0; 4]].concat())
+            }
         }
     }
 
@@ -183,10 +185,8 @@ impl Socket {
 
     /// Several messages by one call; an error only if the first one cannot be sent.
     pub fn send_messages(&self, messages: &[Message], flags: i32) -> io::Result<()> {
-        let mut headers: Vec<libc::mmsghdr> = messages
-            .iter()
-            .map(|message| libc::mmsghdr { msg_hdr: *message.header(), msg_len: 0 })
-            .collect();
+        let mut headers: Vec<libc::mmsghdr> =
+            messages.iter().map(|message| libc::mmsghdr { msg_hdr: *message.header(), msg_len: 0 }).collect();
         let count = headers.len() as u32;
         // SAFETY: the pointer is to `count` headers, and the messages keep what these point to.
         let sent = check(unsafe { libc::sendmmsg(self.as_raw_fd(), headers.as_mut_ptr(), count, flags) })?;

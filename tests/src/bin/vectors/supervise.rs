@@ -86,7 +86,9 @@ fn hear(
 ) -> io::Result<BTreeSet<u8>> {
     let end = Instant::now() + patience;
     while !awaited.is_empty() {
-        let Ok((number, line)) = said.recv_timeout(end.saturating_duration_since(Instant::now())) else { break };
+        let Ok((number, line)) = said.recv_timeout(end.saturating_duration_since(Instant::now())) else {
+            break;
+        };
         if !awaited.remove(&number) {
             continue;
         }
@@ -106,6 +108,7 @@ pub fn name_of(error: &io::Error) -> String {
         libc::ECONNREFUSED => "ECONNREFUSED",
         libc::ECONNRESET => "ECONNRESET",
         libc::EHOSTUNREACH => "EHOSTUNREACH",
+        libc::EINPROGRESS => "EINPROGRESS",
         libc::EINVAL => "EINVAL",
         libc::EIO => "EIO",
         libc::ENETUNREACH => "ENETUNREACH",

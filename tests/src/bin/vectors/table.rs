@@ -10,6 +10,8 @@ use crate::{datagram, express, handed, kernel, namespace, protocols, ring, strea
 /// Whose rights a vector needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum User {
+    /// Root's within a user namespace; root outside gives it a link and no more.
+    Container,
     /// Somebody without any.
     Nobody,
     /// Root's, or `CAP_NET_RAW` or `CAP_NET_ADMIN`.
@@ -19,6 +21,7 @@ pub enum User {
 impl User {
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Container => "container",
             Self::Nobody => "nobody",
             Self::Root => "root",
         }
@@ -37,6 +40,10 @@ type Act = fn(&Scene) -> io::Result<()>;
 
 const fn nobody(name: &'static str, act: Act) -> Vector {
     Vector { name, user: User::Nobody, early: false, act }
+}
+
+const fn container(name: &'static str, act: Act) -> Vector {
+    Vector { name, user: User::Container, early: false, act }
 }
 
 const fn root(name: &'static str, act: Act) -> Vector {
@@ -120,7 +127,6 @@ pub const VECTORS: &[Vector] = &[
     nobody("ping-connected", protocols::ping_connected),
     nobody("ping-v6", protocols::ping_v6),
     nobody("segments-udp", wire::segments_udp),
-    nobody("segments-message", wire::segments_message),
     nobody("segments-tcp", wire::segments_tcp),
     nobody("segments-beyond", wire::segments_beyond),
     nobody("mobile-udp", wire::mobile_udp),
@@ -151,8 +157,9 @@ pub const VECTORS: &[Vector] = &[
     nobody("relayed", handed::relayed),
     nobody("accepted", handed::accepted),
     nobody("replied", handed::replied),
-    early(root("userns-tcp", namespace::connected)),
-    early(root("userns-udp", namespace::sent)),
+    early(container("container-tcp", namespace::connect)),
+    early(container("container-udp", namespace::send)),
+    early(container("container-packet", namespace::packet)),
     nobody("l2tp", protocols::l2tp_v4),
     nobody("l2tp-v6", protocols::l2tp_v6),
     nobody("sctp-connect", protocols::sctp_connect),
@@ -174,6 +181,7 @@ pub const VECTORS: &[Vector] = &[
     root("cifs", kernel::cifs),
     root("ceph", kernel::ceph),
     root("nvme", kernel::nvme),
+    root("tun", kernel::tun),
     root("translated-tcp", kernel::translated_tcp),
     root("translated-udp", kernel::translated_udp),
     root("rewritten", kernel::rewritten),

@@ -1,12 +1,14 @@
 //! Packets that say something else than the socket does: routing headers, source routes, headers and frames of one's
 //! own.
 
+use std::ffi::CString;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use enforcer_tests::{PAYLOAD, Target};
 
 use crate::datagram::{udp4, udp6};
+use crate::namespace::ip;
 use crate::scene::Scene;
 use crate::socket::{Address, Message, Socket};
 use crate::stream::{at, converse, tcp};
@@ -42,11 +44,6 @@ fn udp_with_header(header: &[u8], to: Ipv6Addr) -> io::Result<()> {
     socket.send_to(PAYLOAD, 0, &at(to))
 }
 
-fn message_with_header(header: &[u8], to: Ipv6Addr) -> io::Result<()> {
-    let message = Message::new(PAYLOAD, Some(at(to)), &[(libc::IPPROTO_IPV6, IPV6_RTHDR, header)]);
-    udp6()?.send_message(&message, 0)
-}
-
 fn tcp_with_header(header: &[u8], to: Ipv6Addr) -> io::Result<()> {
     let socket = tcp(libc::AF_INET6)?;
     socket.set(libc::IPPROTO_IPV6, IPV6_RTHDR, header)?;
@@ -55,10 +52,6 @@ fn tcp_with_header(header: &[u8], to: Ipv6Addr) -> io::Result<()> {
 
 pub fn segments_udp(scene: &Scene) -> io::Result<()> {
     udp_with_header(&segments(scene.target.denied6()), scene.target.allowed6())
-}
-
-pub fn segments_message(scene: &Scene) -> io::Result<()> {
-    message_with_header(&segments(scene.target.denied6()), scene.target.allowed6())
 }
 
 pub fn segments_tcp(scene: &Scene) -> io::Result<()> {
@@ -75,7 +68,9 @@ pub fn mobile_udp(scene: &Scene) -> io::Result<()> {
 }
 
 pub fn mobile_message(scene: &Scene) -> io::Result<()> {
-    message_with_header(&mobile(scene.target.denied6()), scene.target.allowed6())
+    let header = mobile(scene.target.denied6());
+    let control = (libc::IPPROTO_IPV6, IPV6_RTHDR, &header[..]);
+    udp6()?.send_message(&Message::new(PAYLOAD, Some(at(scene.target.allowed6())), &[control]), 0)
 }
 
 pub fn mobile_tcp(scene: &Scene) -> io::Result<()> {
@@ -92,7 +87,9 @@ pub fn loose_udp(scene: &Scene) -> io::Result<()> {
     routed_udp(LOOSE, scene.target)
 }
 
+/// The first stop of a strict route has to be on the link.
 pub fn strict_udp(scene: &Scene) -> io::Result<()> {
+    ip(&["route", "add", &scene.target.denied4().to_string(), "dev", Target::LINK])?;
     routed_udp(STRICT, scene.target)
 }
 
@@ -143,7 +140,7 @@ pub fn raw_other(scene: &Scene) -> io::Result<()> {
 
 /// The socket's address is the allowed one, that of the header the denied one.
 pub fn header_v4(scene: &Scene) -> io::Result<()> {
-    let packet = packet4(scene.target.denied4());
+    let packet = packet4(Target::NEAR4, scene.target.denied4());
     raw(libc::AF_INET, libc::IPPROTO_RAW)?.send_to(&packet, 0, &at(scene.target.allowed4()))
 }
 
@@ -162,35 +159,48 @@ pub fn header_segments(scene: &Scene) -> io::Result<()> {
     raw(libc::AF_INET6, libc::IPPROTO_RAW)?.send_to(&packet, 0, &to)
 }
 
-/// A frame to everybody on the link: its header is the kernel's, the rest is ours.
+/// The address of everybody on a link.
+const EVERYBODY: [u8; 6] = [0xff; 6];
+
+/// A frame whose header is the kernel's; the rest is ours.
 pub fn frame(scene: &Scene) -> io::Result<()> {
+    send_frame(Target::LINK, EVERYBODY, Target::NEAR4, scene.target.denied4())
+}
+
+pub fn send_frame(link: &str, neighbour: [u8; 6], from: Ipv4Addr, to: Ipv4Addr) -> io::Result<()> {
     let socket = Socket::new(libc::AF_PACKET, libc::SOCK_DGRAM, 0)?;
-    socket.send_to(&packet4(scene.target.denied4()), 0, &link()?)
+    socket.send_to(&packet4(from, to), 0, &neighbour_on(link, libc::ETH_P_IP, neighbour)?)
 }
 
 pub fn frame_v6(scene: &Scene) -> io::Result<()> {
     let socket = Socket::new(libc::AF_PACKET, libc::SOCK_DGRAM, 0)?;
     let packet = packet6(scene.target.denied6(), UDP, &udp_packet());
-    let mut bytes = link()?.as_bytes().get(2..).unwrap_or_default().to_vec();
-    bytes.splice(..2, (libc::ETH_P_IPV6 as u16).to_be_bytes());
-    socket.send_to(&packet, 0, &Address::new(libc::AF_PACKET, &bytes))
+    socket.send_to(&packet, 0, &neighbour_on(Target::LINK, libc::ETH_P_IPV6, EVERYBODY)?)
 }
 
 pub fn raw_frame(scene: &Scene) -> io::Result<()> {
     let socket = Socket::new(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
-    socket.send_to(&ethernet(scene.target.denied4()), 0, &link()?)
+    socket.send_to(
+        &ethernet(scene.target.denied4()),
+        0,
+        &neighbour_on(Target::LINK, libc::ETH_P_IP, EVERYBODY)?,
+    )
 }
 
 /// What refuses such sockets where they are made is too late for this one.
 pub fn frame_before(scene: &Scene) -> io::Result<()> {
     let socket = Socket::new(libc::AF_PACKET, libc::SOCK_DGRAM, 0)?;
     scene.policy_comes()?;
-    socket.send_to(&packet4(scene.target.denied4()), 0, &link()?)
+    socket.send_to(
+        &packet4(Target::NEAR4, scene.target.denied4()),
+        0,
+        &neighbour_on(Target::LINK, libc::ETH_P_IP, EVERYBODY)?,
+    )
 }
 
-/// The number of the link's near end.
-pub fn interface() -> io::Result<u32> {
-    let name = std::ffi::CString::new(Target::LINK)?;
+/// The number of a link.
+pub fn interface(name: &str) -> io::Result<u32> {
+    let name = CString::new(name)?;
     // SAFETY: the pointer is to a C string that lives until the call returns.
     match unsafe { libc::if_nametoindex(name.as_ptr()) } {
         0 => Err(io::Error::last_os_error()),
@@ -198,26 +208,26 @@ pub fn interface() -> io::Result<u32> {
     }
 }
 
-/// A `sockaddr_ll` of everybody on the link.
-fn link() -> io::Result<Address> {
-    let protocol = (libc::ETH_P_IP as u16).to_be_bytes();
-    let index = interface()?.to_ne_bytes();
-    Ok(Address::new(libc::AF_PACKET, &[&protocol[..], &index, &[0, 0, 0, 6], &[0xff; 6], &[0; 2]].concat()))
+/// A `sockaddr_ll`: protocol, link, two fields that only matter to a receiver, and a neighbour's address.
+fn neighbour_on(link: &str, protocol: i32, neighbour: [u8; 6]) -> io::Result<Address> {
+    let protocol = (protocol as u16).to_be_bytes();
+    let index = interface(link)?.to_ne_bytes();
+    Ok(Address::new(libc::AF_PACKET, &[&protocol[..], &index, &[0, 0, 0, 6], &neighbour, &[0; 2]].concat()))
 }
 
 /// A frame with the packet that [`packet4`] makes.
 pub fn ethernet(to: Ipv4Addr) -> Vec<u8> {
-    [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1, 8, 0], &packet4(to)].concat()
+    [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1, 8, 0], &packet4(Target::NEAR4, to)].concat()
 }
 
 /// A datagram over IPv4.
-fn packet4(to: Ipv4Addr) -> Vec<u8> {
+pub fn packet4(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
     let datagram = udp_packet();
     let length = (20 + datagram.len() as u16).to_be_bytes();
     let header = |sum: [u8; 2]| {
         let [high, low] = length;
         let fixed = [0x45, 0, high, low, 0, 1, 0, 0, 64, UDP];
-        [&fixed[..], &sum, &Target::NEAR4.octets(), &to.octets()].concat()
+        [&fixed[..], &sum, &from.octets(), &to.octets()].concat()
     };
     let sum = checksum(&header([0; 2])).to_be_bytes();
     [header(sum), datagram].concat()
