@@ -14,8 +14,10 @@ pub struct Target(u8);
 impl Target {
     /// Every denied address, as a policy writes it.
     pub const DENIED: [&str; 2] = ["203.0.113.0/24", "2001:db8:d::/48"];
-    /// Every allowed address, as a policy writes it.
-    pub const ALLOWED: [&str; 2] = ["198.51.100.0/24", "2001:db8:a::/48"];
+    /// Every allowed address, as a policy writes it: also the near side's own, for the far side may be on the same
+    /// machine and answers, and those behind links that vectors make.
+    pub const ALLOWED: [&str; 5] =
+        ["198.51.100.0/24", "2001:db8:a::/48", "192.168.77.0/24", "10.76.0.0/14", "fd00:77::/64"];
     /// Where the far side listens, by TCP, MPTCP and SCTP.
     pub const PORT: u16 = 443;
     /// The name of the link's near end.

@@ -28,13 +28,13 @@ pub enum List {
 
 impl List {
     fn policy(self) -> String {
-        let ranges = |ranges: [&str; 2]| ranges.map(|range| format!("\"{range}\"")).join(", ");
+        let ranges = |ranges: &[&str]| format!("{ranges:?}");
         let (default, action, cidrs) = match self {
-            Self::Deny => ("allow", "deny", ranges(Target::DENIED)),
-            Self::Allow => ("deny", "allow", ranges(Target::ALLOWED)),
+            Self::Deny => ("allow", "deny", ranges(&Target::DENIED)),
+            Self::Allow => ("deny", "allow", ranges(&Target::ALLOWED)),
         };
         format!(
-            "version: 1\ndefault: {default}\nrules:\n  - {{ name: listed, action: {action}, to: {{ cidrs: [{cidrs}] }} }}\n"
+            "version: 1\ndefault: {default}\nrules:\n  - {{ name: listed, action: {action}, to: {{ cidrs: {cidrs} }} }}\n"
         )
     }
 }

@@ -1,7 +1,7 @@
 //! The far side of the link: takes connections, and opens some when it is told to.
 
 use std::io::{self, Read as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::datagram::{udp4, udp6};
 use crate::scene::say;
 use crate::socket::{Address, Socket};
 use crate::stream::{at, tcp};
+use crate::table;
 
 /// Where a peer of several addresses listens, by SCTP.
 pub const MULTIHOMED: u16 = 444;
@@ -27,21 +28,25 @@ pub fn invite(target: Target, protocol: &str, port: u16) -> io::Result<()> {
     udp4()?.send_to(invitation.as_bytes(), 0, &to)
 }
 
-/// Serves until its input ends. `multihomed` is the vector whose two addresses one SCTP listener has.
-pub fn serve(multihomed: Option<Target>) -> io::Result<()> {
-    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, Target::PORT));
-    for protocol in [MPTCP, libc::IPPROTO_SCTP] {
-        listen(protocol, &[Address::inet(any)]).or_else(unless_unknown)?;
+/// Serves until its input ends. By SCTP it listens at the denied addresses only of those who speak it: a socket that is
+/// bound to no address would announce to each what the others want to reach.
+pub fn serve() -> io::Result<()> {
+    let any = Address::inet((Ipv6Addr::UNSPECIFIED, Target::PORT).into());
+    listen(MPTCP, &[any.clone()])?;
+    for target in table::targets("sctp-") {
+        for denied in [at(target.denied4()), at(target.denied6())] {
+            listen(libc::IPPROTO_SCTP, &[denied]).or_else(unless_unknown)?;
+        }
     }
-    if let Some(target) = multihomed {
-        let addresses = [target.allowed4(), target.denied4()];
-        let addresses = addresses.map(|address| Address::inet((address, MULTIHOMED).into()));
-        listen(libc::IPPROTO_SCTP, &addresses).or_else(unless_unknown)?;
+    for target in table::targets("sctp-announced") {
+        let both = [target.allowed4(), target.denied4()];
+        let both = both.map(|address| Address::inet((address, MULTIHOMED).into()));
+        listen(libc::IPPROTO_SCTP, &both).or_else(unless_unknown)?;
     }
     // Nobody is told that a datagram was not wanted: the next one would be refused for it.
     let sink = udp6()?;
     sink.set_number(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    sink.bind(&Address::inet(any))?;
+    sink.bind(&any)?;
     thread::spawn(move || drain(&sink));
     let invitations = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, INVITATIONS))?;
     thread::spawn(move || take_invitations(&invitations));
@@ -60,8 +65,7 @@ fn unless_unknown(error: io::Error) -> io::Result<()> {
 
 fn listen(protocol: i32, addresses: &[Address]) -> io::Result<()> {
     let [first, others @ ..] = addresses else { return Ok(()) };
-    let family = if others.is_empty() { libc::AF_INET6 } else { libc::AF_INET };
-    let listener = Socket::new(family, libc::SOCK_STREAM, protocol)?;
+    let listener = Socket::new(first.family(), libc::SOCK_STREAM, protocol)?;
     listener.set_number(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     listener.bind(first)?;
     for address in others {

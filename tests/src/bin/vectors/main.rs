@@ -63,7 +63,7 @@ fn try_main() -> io::Result<()> {
             enforcer_tests::become_user(NOBODY)?;
             namespace::inside(what, Target::new(number.parse().map_err(io::Error::other)?))
         }
-        ["far"] => far::serve(table::target("sctp-announced")),
+        ["far"] => far::serve(),
         ["donate", donor] => {
             enforcer_tests::become_user(NOBODY)?;
             handed::donate(donor.as_ref())

@@ -33,6 +33,13 @@ impl Address {
         Self::new(libc::AF_UNSPEC, &[0; 14])
     }
 
+    pub fn family(&self) -> i32 {
+        match *self.0.as_slice() {
+            [low, high, ..] => u16::from_ne_bytes([low, high]).into(),
+            _ => libc::AF_UNSPEC,
+        }
+    }
+
     /// The same under another family's number.
     pub fn called(mut self, family: i32) -> Self {
         self.0.splice(..2, (family as u16).to_ne_bytes());

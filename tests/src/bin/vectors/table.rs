@@ -58,9 +58,10 @@ pub fn vector(number: u8) -> Option<&'static Vector> {
     VECTORS.get(usize::from(number).checked_sub(1)?)
 }
 
-pub fn target(name: &str) -> Option<Target> {
-    let (_, number) = VECTORS.iter().zip(1_u8..).find(|(vector, _)| vector.name == name)?;
-    Some(Target::new(number))
+/// Those of the vectors whose name begins like this.
+pub fn targets(prefix: &str) -> impl Iterator<Item = Target> {
+    let vectors = VECTORS.iter().zip(1_u8..).filter(move |(vector, _)| vector.name.starts_with(prefix));
+    vectors.map(|(_, number)| Target::new(number))
 }
 
 pub const VECTORS: &[Vector] = &[
