@@ -105,7 +105,7 @@ fn open() -> io::Result<OwnedFd> {
     }
     // SAFETY: the descriptor was just opened, and is nobody else's.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    let room: libc::c_int = 16 << 20;
+    let room: libc::c_int = 64 << 20;
     set(&socket, libc::SO_RCVBUFFORCE, &room)?;
     set(&socket, libc::SO_RCVTIMEO, &GLANCE)?;
     Ok(socket)

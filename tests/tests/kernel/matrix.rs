@@ -8,6 +8,7 @@ mod leaks;
 mod rig;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 
 use enforcer_tests::{Backend, Daemon, Machine, Target, announce};
 
@@ -81,6 +82,40 @@ fn nothing_gets_around_it() {
             "{setting}: gets through: {new:?}; no longer: {closed:?}"
         );
     }
+}
+
+/// Another thread changes the address while the kernel reads it: what is judged is what is used.
+#[test]
+fn an_address_that_changes_is_judged_as_it_is_used() {
+    /// Of no vector.
+    const TARGET: u8 = 250;
+    let machine = Machine::current();
+    let target = Target::new(TARGET);
+    let count = match (machine.is_guest(), env::var_os("ENFORCER_SOAK").is_some()) {
+        (_, true) => 1_000_000,
+        (true, false) => 5_000,
+        (false, false) => 100_000,
+    };
+    let vectors = vectors();
+    let (_, arrived) = Rig::new(&vectors).flip(target, count / 10);
+    assert!(arrived.packets > u64::from(count / 100), "{arrived:?}");
+    Machine::each_backend(|backend| {
+        let rig = Rig::new(&vectors);
+        let mut daemon =
+            machine.daemon(backend, &rig.cgroup).policy("matrix", &List::Deny.policy()).start().unwrap();
+        let ([connects, sends], arrived) = rig.flip(target, count);
+        announce(&format!(
+            "FLIP {} {backend}: connects {connects:?} sends {sends:?} (refused, not): {arrived:?}",
+            machine.release()
+        ));
+        // Both addresses were there when it mattered.
+        assert!(connects.0 > count / 100 && connects.1 > count / 100, "{connects:?}");
+        // Only datagrams carry the payload: connections have no time to.
+        assert_eq!(arrived.packets - arrived.payloads, 0);
+        assert!(daemon.stop().unwrap().success());
+        let (_, arrived) = rig.flip(target, count / 10);
+        assert!(arrived.packets > 0);
+    });
 }
 
 /// What becomes of the vectors while a policy is in force.

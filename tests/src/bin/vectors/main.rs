@@ -5,6 +5,7 @@
 //! vectors list                          a line each: NUMBER NAME USER
 //! vectors run DONOR SECONDS [NAME...]   `ready` when those are that begin before the policy; after a line of input,
 //!                                       a line each: NUMBER OUTCOME; ok, the name of an error, or TIMEOUT
+//! vectors flip NUMBER COUNT             races for the address; a line each: connect|send REFUSED PASSED
 //! vectors far                           the other end of the link, until its input ends
 //! vectors donate DONOR                  hands sockets out by the socket of this path, until its input ends
 //! ```
@@ -12,6 +13,7 @@
 mod datagram;
 mod express;
 mod far;
+mod flip;
 mod handed;
 mod kernel;
 mod namespace;
@@ -38,7 +40,8 @@ use table::{User, VECTORS, Vector};
 /// The user that has no rights.
 pub const NOBODY: u32 = 65534;
 
-const USAGE: &str = "usage: vectors list | run DONOR SECONDS [NAME...] | far | donate DONOR";
+const USAGE: &str =
+    "usage: vectors list | run DONOR SECONDS [NAME...] | flip NUMBER COUNT | far | donate DONOR";
 
 fn main() -> ExitCode {
     match try_main() {
@@ -62,6 +65,11 @@ fn try_main() -> io::Result<()> {
         ["inside", what, number] => {
             enforcer_tests::become_user(NOBODY)?;
             namespace::inside(what, Target::new(number.parse().map_err(io::Error::other)?))
+        }
+        ["flip", number, count] => {
+            enforcer_tests::become_user(NOBODY)?;
+            let target = Target::new(number.parse().map_err(io::Error::other)?);
+            flip::run(target, count.parse().map_err(io::Error::other)?)
         }
         ["far"] => far::serve(),
         ["donate", donor] => {

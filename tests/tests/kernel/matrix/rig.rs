@@ -84,6 +84,22 @@ impl Rig {
         Self { _far_side: far_side, _donor: donor, sniffer, cgroup, near, _far: far, directory }
     }
 
+    /// Races for the address of this vector, by so many calls of each kind: how many were refused and how many were not,
+    /// for connects and for datagrams, and what has arrived.
+    pub fn flip(&self, target: Target, count: u32) -> ([(u32, u32); 2], Arrived) {
+        self.sniffer.forget();
+        let arguments = ["flip", &target.number().to_string(), &count.to_string()];
+        let running = self.client().spawn(program(), &arguments).unwrap();
+        let tally = ["connect", "send"].map(|kind| {
+            let line = running.line(LONG * 10).unwrap();
+            let words: Vec<&str> = line.split(' ').collect();
+            assert_eq!(words[0], kind);
+            (words[1].parse().unwrap(), words[2].parse().unwrap())
+        });
+        thread::sleep(REST);
+        (tally, self.sniffer.arrived().unwrap().get(&target).copied().unwrap_or_default())
+    }
+
     /// Clients on the near side, in the cgroup.
     pub fn client(&self) -> Client<'_> {
         Client::new(&self.near).cgroup(&self.cgroup)
