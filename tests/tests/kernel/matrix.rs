@@ -10,13 +10,16 @@ mod rig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 
-use enforcer_tests::{Backend, Daemon, Machine, Target, announce};
+use enforcer_tests::{Client, Machine, Target, announce, enforcer};
 
-use self::leaks::{Place, Setting};
+use self::leaks::{Hooks, Place, Setting};
 use self::rig::{Outcome, Rig, Vector, vectors};
 
 /// What connects as everybody does: if this one is not refused, nothing else says anything.
 const CANARY: &str = "tcp-connect";
+
+/// The option that leaves out every hook but those of `connect`.
+const ONLY_CONNECT: &str = "--only-connect";
 
 /// What a policy says of the denied addresses.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -45,43 +48,58 @@ fn nothing_gets_around_it() {
     let machine = Machine::current();
     let vectors = vectors();
     let (off, ()) = Rig::new(&vectors).attempt(&[], || ());
+    let place = if machine.is_guest() { Place::Root } else { Place::Child };
     let mut columns = Vec::new();
     for &backend in machine.backends() {
         for list in [List::Deny, List::Allow] {
-            let place = if machine.is_guest() { Place::Root } else { Place::Child };
-            let setting = Setting { backend, place, list };
+            let setting = Setting { backend, hooks: Hooks::All, place, list };
+            columns.push((setting, enforced(&vectors, setting)));
+        }
+        if knows_only_connect() {
+            let setting = Setting { backend, hooks: Hooks::Connect, place, list: List::Deny };
             columns.push((setting, enforced(&vectors, setting)));
         }
     }
     announce(&table(&vectors, &off, &columns));
 
-    let works: BTreeSet<&str> = off
-        .iter()
-        .filter(|(_, outcome)| outcome.arrived.packets > 0)
-        .map(|(number, _)| vectors[number].name.as_str())
-        .collect();
-    announce(&format!("MATRIX {}: {} of {} vectors count", machine.release(), works.len(), vectors.len()));
+    let release = machine.release();
+    let works = getting_through(&vectors, &off);
+    announce(&format!("MATRIX {release}: {} of {} vectors count", works.len(), vectors.len()));
     assert!(works.len() >= leaks::least(), "{works:?}");
-    for (setting, outcomes) in &columns {
-        let leaking: BTreeSet<&str> = outcomes
-            .iter()
-            .filter(|(_, outcome)| outcome.arrived.packets > 0)
-            .map(|(number, _)| vectors[number].name.as_str())
-            .collect();
+    let tried = columns.iter().map(|(setting, outcomes)| (*setting, getting_through(&vectors, outcomes)));
+    let tried: Vec<(Setting, BTreeSet<&str>)> = tried.collect();
+    for (setting, leaking) in &tried {
+        announce(&format!("MATRIX {release} {setting}: {} of {} get through", leaking.len(), works.len()));
+    }
+    for (setting, leaking) in &tried {
+        if setting.hooks == Hooks::Connect {
+            assert!(leaking.len() >= leaks::NAIVE, "{setting}: {leaking:?}");
+            continue;
+        }
         let listed: BTreeSet<&str> = leaks::listed(*setting).intersection(&works).copied().collect();
-        announce(&format!(
-            "MATRIX {} {setting}: {} of {} get through",
-            machine.release(),
-            leaking.len(),
-            works.len()
-        ));
         let new: Vec<_> = leaking.difference(&listed).collect();
-        let closed: Vec<_> = listed.difference(&leaking).collect();
+        let closed: Vec<_> = listed.difference(leaking).collect();
         assert!(
             new.is_empty() && closed.is_empty(),
             "{setting}: gets through: {new:?}; no longer: {closed:?}"
         );
     }
+}
+
+/// The names of those of which something has arrived.
+fn getting_through<'name>(
+    vectors: &'name BTreeMap<u8, Vector>,
+    outcomes: &BTreeMap<u8, Outcome>,
+) -> BTreeSet<&'name str> {
+    let through = outcomes.iter().filter(|(_, outcome)| outcome.arrived.packets > 0);
+    through.map(|(number, _)| vectors[number].name.as_str()).collect()
+}
+
+/// Whether the program under test can be told to judge connects only.
+fn knows_only_connect() -> bool {
+    let program = enforcer().unwrap();
+    let asked = Client::in_initial_netns().run(program.to_str().unwrap(), &["run", ONLY_CONNECT, "--help"]);
+    asked.unwrap().success()
 }
 
 /// Another thread changes the address while the kernel reads it: what is judged is what is used.
@@ -120,13 +138,13 @@ fn an_address_that_changes_is_judged_as_it_is_used() {
 
 /// What becomes of the vectors while a policy is in force.
 fn enforced(vectors: &BTreeMap<u8, Vector>, setting: Setting) -> BTreeMap<u8, Outcome> {
-    let Setting { backend, place: _, list } = setting;
+    let Setting { backend, hooks, place: _, list } = setting;
     let rig = Rig::new(vectors);
-    let daemon = |backend: Backend| -> Daemon {
-        let daemon = Machine::current().daemon(backend, &rig.cgroup).policy("matrix", &list.policy());
-        daemon.start().unwrap()
-    };
-    let (outcomes, mut daemon) = rig.attempt(&[], || daemon(backend));
+    let mut daemon = Machine::current().daemon(backend, &rig.cgroup).policy("matrix", &list.policy());
+    if hooks == Hooks::Connect {
+        daemon = daemon.argument(ONLY_CONNECT);
+    }
+    let (outcomes, mut daemon) = rig.attempt(&[], || daemon.start().unwrap());
     let (number, _) = vectors.iter().find(|(_, vector)| vector.name == CANARY).unwrap();
     let canary = &outcomes[number];
     assert_eq!((canary.said.as_str(), canary.arrived.packets), ("EPERM", 0), "{setting}");
@@ -147,17 +165,17 @@ fn table(
     off: &BTreeMap<u8, Outcome>,
     columns: &[(Setting, BTreeMap<u8, Outcome>)],
 ) -> String {
-    let mut lines = vec![format!("{:<26} {:<7} {:>18}", "vector", "user", "without us")];
+    let mut lines = vec![format!("{:<24} {:<9} {:>20}", "vector", "user", "without us")];
     for (setting, _) in columns {
-        lines[0] += &format!(" {:>18}", setting.to_string());
+        lines[0] += &format!(" {:>20}", setting.to_string());
     }
     for (number, vector) in vectors {
-        let mut line = format!("{:<26} {:<7}", vector.name, vector.user);
+        let mut line = format!("{:<24} {:<9}", vector.name, vector.user);
         for outcomes in [off].into_iter().chain(columns.iter().map(|(_, outcomes)| outcomes)) {
             let said = outcomes.get(number).map_or("-".to_owned(), |Outcome { said, arrived }| {
                 format!("{said} {}/{}", arrived.packets, arrived.payloads)
             });
-            line += &format!(" {said:>18}");
+            line += &format!(" {said:>20}");
         }
         lines.push(line);
     }

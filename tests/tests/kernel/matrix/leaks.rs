@@ -16,22 +16,33 @@ pub enum Place {
     Root,
 }
 
+/// Which programs judge.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hooks {
+    /// All there are.
+    All,
+    /// Only those of `connect`, as in most tools of the kind: what the others are good for.
+    Connect,
+}
+
 /// What is in force.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub backend: Backend,
+    pub hooks: Hooks,
     pub place: Place,
     pub list: List,
 }
 
 impl fmt::Display for Setting {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { backend, place: _, list } = self;
-        let list = match list {
-            List::Allow => "allow",
-            List::Deny => "deny",
+        let Self { backend, hooks, place: _, list } = self;
+        let list = match (hooks, list) {
+            (Hooks::All, List::Allow) => "allow-list",
+            (Hooks::All, List::Deny) => "deny-list",
+            (Hooks::Connect, _) => "connect only",
         };
-        write!(formatter, "{backend} {list}-list")
+        write!(formatter, "{backend} {list}")
     }
 }
 
@@ -39,6 +50,9 @@ impl fmt::Display for Setting {
 pub fn least() -> usize {
     if Machine::current().is_guest() { 110 } else { 90 }
 }
+
+/// How many get through at least where only `connect` is judged.
+pub const NAIVE: usize = 25;
 
 /// The names of those that get through, if they do without us.
 pub fn listed(setting: Setting) -> BTreeSet<&'static str> {
