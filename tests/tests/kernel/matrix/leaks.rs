@@ -1,4 +1,4 @@
-//! What gets through, by name, and where. This list only gets shorter.
+//! What gets through, and where: what docs/BYPASSES.md says. It only gets less.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -54,142 +54,63 @@ pub fn least() -> usize {
 /// How many get through at least where only `connect` is judged.
 pub const NAIVE: usize = 25;
 
+/// The tables, as they are published.
+const PUBLISHED: &str = include_str!("../../../../docs/BYPASSES.md");
+
+/// A row of the tables.
+#[derive(Debug)]
+pub struct Row {
+    pub vector: &'static str,
+    pub rights: &'static str,
+    leaks: Vec<Leak>,
+}
+
+/// Where a vector gets through.
+#[derive(Debug)]
+struct Leak {
+    place: &'static str,
+    list: Option<List>,
+}
+
+/// Every row of the tables.
+pub fn rows() -> Vec<Row> {
+    let rows = PUBLISHED.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect();
+        let [vector, rights, _, _, leaks] = *cells else { panic!("five cells: {line}") };
+        let vector = vector.strip_prefix('`')?.strip_suffix('`')?;
+        let leaks = leaks.split(", ").filter(|leak| !leak.is_empty()).map(Leak::parse).collect();
+        Some(Row { vector, rights, leaks })
+    });
+    rows.collect()
+}
+
 /// The names of those that get through, if they do without us.
 pub fn listed(setting: Setting) -> BTreeSet<&'static str> {
-    let leaks = LEAKS.iter().filter(|(here, _)| here(setting));
-    leaks.flat_map(|(_, names)| names.iter().copied()).collect()
+    let leaking = rows().into_iter().filter(|row| row.leaks.iter().any(|leak| leak.is_at(setting)));
+    leaking.map(|row| row.vector).collect()
 }
 
-type Here = fn(Setting) -> bool;
+impl Leak {
+    fn parse(text: &'static str) -> Self {
+        let (place, list) = text.split_once(" (").unwrap_or((text, ""));
+        let list = match list {
+            "" => None,
+            "allow list)" => Some(List::Allow),
+            "deny list)" => Some(List::Deny),
+            _ => panic!("no list: {text}"),
+        };
+        assert!(["cgroup", "child", "everywhere", "lsm"].contains(&place), "no place: {text}");
+        Self { place, list }
+    }
 
-fn everywhere(_: Setting) -> bool {
-    true
+    fn is_at(&self, setting: Setting) -> bool {
+        let place = match self.place {
+            "cgroup" => setting.backend == Backend::Cgroup,
+            // A socket belongs to the cgroup that it was made in.
+            "child" => setting.place == Place::Child,
+            "lsm" => setting.backend == Backend::Lsm,
+            _ => true,
+        };
+        place && self.list.is_none_or(|list| list == setting.list)
+    }
 }
-
-fn cgroup(setting: Setting) -> bool {
-    setting.backend == Backend::Cgroup
-}
-
-fn lsm(setting: Setting) -> bool {
-    setting.backend == Backend::Lsm
-}
-
-fn deny_list(setting: Setting) -> bool {
-    setting.list == List::Deny
-}
-
-/// A socket belongs to the cgroup that it was made in.
-fn child(setting: Setting) -> bool {
-    setting.place == Place::Child
-}
-
-const LEAKS: &[(Here, &[&str])] = &[
-    // Only the connects of streams are judged.
-    (
-        everywhere,
-        &[
-            "udp-connect",
-            "udp-connect-again",
-            "udp-connect-v4-of-v6",
-            "udp-connect-v6",
-            "udp-connected-before",
-            "udp-connected-elsewhere",
-            "udp-corked-before",
-            "udp-disconnect-sendto",
-            "udp-segmented",
-            "udp-sendfile",
-            "udp-sendmmsg-second",
-            "udp-sendmsg",
-            "udp-sendto",
-            "udp-sendto-6to4",
-            "udp-sendto-mapped",
-            "udp-sendto-nat64",
-            "udp-sendto-padded",
-            "udp-sendto-unspec",
-            "udp-sendto-v4-of-v6",
-            "udp-sendto-v6",
-            "udp-splice",
-            "udp-write",
-            "udplite-connect",
-            "udplite-connect-v6",
-            "udplite-sendto",
-            "uring-send-zc",
-            "uring-sendmsg",
-            "uring-sendmsg-zc",
-            "uring-sendto",
-            "container-udp",
-            "passed-udp",
-            "ping",
-            "ping-connected",
-            "ping-v6",
-            "dccp",
-            "dccp-v6",
-            "l2tp",
-            "l2tp-v6",
-            "sctp-connectx",
-            "sctp-connectx-old",
-            "sctp-connectx-second",
-            "sctp-sendmsg",
-            "sctp-sendto",
-            "sctp-sendv",
-        ],
-    ),
-    // Nobody judges what is on the wire.
-    (
-        everywhere,
-        &[
-            "container-packet",
-            "loose-route-message",
-            "loose-route-tcp",
-            "loose-route-udp",
-            "mobile-message",
-            "mobile-tcp",
-            "mobile-udp",
-            "packet",
-            "packet-before",
-            "packet-raw",
-            "packet-v6",
-            "raw-connected",
-            "raw-header",
-            "raw-header-segments",
-            "raw-header-v6",
-            "raw-icmp",
-            "raw-icmp-v6",
-            "raw-other",
-            "raw-udp",
-            "raw-udp-v6",
-            "segments-beyond",
-            "segments-tcp",
-            "segments-udp",
-            "strict-route-udp",
-            "xdp",
-        ],
-    ),
-    // .. or what goes on.
-    (everywhere, &["accepted", "passed-connected", "replied", "sctp-announced", "tcp-before"]),
-    // .. or what somebody makes of it.
-    (everywhere, &["nfs-udp", "rewritten", "translated-tcp", "translated-udp"]),
-    // The kernel connects, and the LSM is not asked.
-    (lsm, &["ceph", "cifs", "nfs", "nvme", "rds"]),
-    // Beyond what a socket's owner can be made to answer for: packets of nobody's, and the outer ones of a tunnel.
-    (everywhere, &["tun", "tunnel-geneve", "tunnel-gre", "tunnel-ipip", "tunnel-vxlan"]),
-    // The address that is embedded is not looked at.
-    (deny_list, &["tcp-connect-6to4", "tcp-connect-compatible", "tcp-connect-nat64", "tcp-connect-teredo"]),
-    // There is no cgroup hook for these.
-    (cgroup, &["sctp-connect", "sctp-connect-mapped", "sctp-connect-v6"]),
-    // These connect, and the LSM is not asked.
-    (
-        lsm,
-        &[
-            "mptcp-announced",
-            "mptcp-fastopen",
-            "tcp-fastopen",
-            "tcp-fastopen-mapped",
-            "tcp-fastopen-sendmmsg",
-            "tcp-fastopen-sendmsg",
-            "tcp-fastopen-v6",
-            "uring-fastopen",
-        ],
-    ),
-    (child, &["passed-tcp", "relayed"]),
-];
