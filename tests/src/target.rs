@@ -20,6 +20,8 @@ impl Target {
         ["198.51.100.0/24", "2001:db8:a::/48", "192.168.77.0/24", "10.76.0.0/14", "fd00:77::/64"];
     /// Where the far side listens, by TCP, MPTCP and SCTP.
     pub const PORT: u16 = 443;
+    /// An allowed address that nobody answers at.
+    pub const SILENT4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 254);
     /// The name of the link's near end.
     pub const LINK: &str = "near0";
     /// The address of the link's near end.

@@ -1,9 +1,8 @@
 //! The other protocols: ICMP by "ping" sockets, L2TP, SCTP, DCCP, SMC, RDS.
 
 use std::io;
-use std::net::Ipv4Addr;
 
-use enforcer_tests::PAYLOAD;
+use enforcer_tests::{PAYLOAD, Target};
 
 use crate::scene::Scene;
 use crate::socket::{Address, Message, Socket};
@@ -89,7 +88,7 @@ pub fn sctp_connectx_old(scene: &Scene) -> io::Result<()> {
 /// Only the second address is the denied one: what the first does not answer is sent to it.
 pub fn sctp_connectx_second(scene: &Scene) -> io::Result<()> {
     let socket = sctp(libc::AF_INET, libc::SOCK_SEQPACKET)?;
-    let (first, second) = (at(scene.target.allowed4()), at(scene.target.denied4()));
+    let (first, second) = (at(Target::SILENT4), at(scene.target.denied4()));
     let addresses = [first.as_bytes(), second.as_bytes()].concat();
     socket.set(libc::IPPROTO_SCTP, SCTP_SOCKOPT_CONNECTX, &addresses)?;
     scene.linger()
@@ -109,13 +108,13 @@ pub fn sctp_sendmsg(scene: &Scene) -> io::Result<()> {
     scene.linger()
 }
 
-/// RFC 6458 section 5.3.9: further addresses of the peer as control messages.
+/// RFC 6458 section 5.3.9: further addresses of the peer as control messages. What the first does not answer is sent
+/// there.
 pub fn sctp_sendv(scene: &Scene) -> io::Result<()> {
     let socket = sctp(libc::AF_INET, libc::SOCK_SEQPACKET)?;
-    heartbeats(&socket)?;
     let denied = scene.target.denied4().octets();
     let control = (libc::IPPROTO_SCTP, SCTP_DSTADDRV4, &denied[..]);
-    socket.send_message(&Message::new(PAYLOAD, Some(at(scene.target.allowed4())), &[control]), 0)?;
+    socket.send_message(&Message::new(PAYLOAD, Some(at(Target::SILENT4)), &[control]), 0)?;
     scene.linger()
 }
 
@@ -163,8 +162,7 @@ pub fn smc(scene: &Scene) -> io::Result<()> {
 /// The kernel connects, by TCP, for all sockets that send there.
 pub fn rds(scene: &Scene) -> io::Result<()> {
     let socket = Socket::new(libc::AF_RDS, libc::SOCK_SEQPACKET, 0)?;
-    let own: Ipv4Addr = enforcer_tests::Target::NEAR4;
-    socket.bind(&Address::inet((own, 4000).into()))?;
+    socket.bind(&Address::inet((Target::NEAR4, 4000).into()))?;
     socket.send_to(PAYLOAD, 0, &at(scene.target.denied4()))?;
     scene.linger()
 }

@@ -156,8 +156,10 @@ fn link(near: &Netns, far: &Netns, announced: Target) {
          link set far0 up\n\
          route add default via {near4}\n\
          mptcp limits set subflow 8 add_addr_accepted 8\n\
-         mptcp endpoint add {} signal\n",
-        announced.denied4()
+         mptcp endpoint add {} signal\n\
+         route add blackhole {} table local\n",
+        announced.denied4(),
+        Target::SILENT4
     );
     script += &EMBEDDED.map(|range| format!("route add local {range} dev lo\n")).concat();
     far.ip_batch(&script).unwrap();
