@@ -25,6 +25,7 @@ mod matrix;
 mod message;
 mod names;
 mod programs;
+mod reachable;
 mod reload;
 mod resolved;
 mod resolvers;

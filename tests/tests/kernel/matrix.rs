@@ -5,18 +5,22 @@
 //! docs/BYPASSES.md says gets through; what it says and is not so any more fails the test too.
 
 mod leaks;
-mod rig;
+pub mod rig;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 
-use enforcer_tests::{Client, Machine, Target, announce, enforcer};
+use enforcer_tests::{Client, Machine, Target, announce, enforcer, wait_for};
 
 use self::leaks::{Hooks, Place, Setting};
 use self::rig::{Outcome, Rig, Vector, vectors};
+use crate::scenario::SOON;
 
 /// What connects as everybody does: if this one is not refused, nothing else says anything.
 const CANARY: &str = "tcp-connect";
+
+/// The number of no vector.
+const UNLISTED: u8 = 250;
 
 /// The option that leaves out every hook but those of `connect`.
 const ONLY_CONNECT: &str = "--only-connect";
@@ -102,6 +106,38 @@ fn knows_only_connect() -> bool {
     asked.unwrap().success()
 }
 
+/// What was open when a policy came into force is judged by the next one too.
+#[test]
+fn a_reload_stops_what_is_open() {
+    let machine = Machine::current();
+    let vectors = vectors();
+    let early: Vec<&str> =
+        vectors.values().filter(|vector| vector.early).map(|vector| vector.name.as_str()).collect();
+    let place = if machine.is_guest() { Place::Root } else { Place::Child };
+    Machine::each_backend(|backend| {
+        let rig = Rig::new(&vectors);
+        let daemon = machine.daemon(backend, &rig.cgroup).policy("matrix", "version: 1\nrules: []\n");
+        let mut daemon = daemon.start().unwrap();
+        let (before, ()) = rig.attempt(&early, || ());
+        assert_eq!(getting_through(&vectors, &before), early.iter().copied().collect());
+        let unlisted = Target::new(UNLISTED).denied4().to_string();
+        let refused = || {
+            let attempts = rig.client().connect(&unlisted, Target::PORT).unwrap();
+            attempts.iter().all(|attempt| attempt.errno() == Some("EPERM")).then_some(())
+        };
+        let (outcomes, reloaded) = rig.attempt(&early, || {
+            daemon.write_policy("matrix", &List::Deny.policy()).unwrap();
+            wait_for(SOON, refused)
+        });
+        assert!(reloaded.is_some(), "{}", daemon.stderr().unwrap());
+        let setting = Setting { backend, hooks: Hooks::All, place, list: List::Deny };
+        let listed: BTreeSet<&str> = early.iter().copied().collect();
+        let listed = leaks::listed(setting).intersection(&listed).copied().collect();
+        assert_eq!(getting_through(&vectors, &outcomes), listed, "{setting}: {outcomes:?}");
+        assert!(daemon.stop().unwrap().success());
+    });
+}
+
 /// Each vector is in the tables once, with the rights it needs.
 #[test]
 fn every_vector_is_published() {
@@ -109,7 +145,7 @@ fn every_vector_is_published() {
     let published: BTreeMap<&str, &str> = rows.iter().map(|row| (row.vector, row.rights)).collect();
     assert_eq!(published.len(), rows.len());
     let vectors = vectors();
-    let tried = vectors.values().map(|Vector { name, user }| {
+    let tried = vectors.values().map(|Vector { name, user, early: _ }| {
         let rights = if user == "nobody" { "" } else { user.as_str() };
         (name.as_str(), rights)
     });
@@ -119,10 +155,8 @@ fn every_vector_is_published() {
 /// Another thread changes the address while the kernel reads it: what is judged is what is used.
 #[test]
 fn an_address_that_changes_is_judged_as_it_is_used() {
-    /// Of no vector.
-    const TARGET: u8 = 250;
     let machine = Machine::current();
-    let target = Target::new(TARGET);
+    let target = Target::new(UNLISTED);
     let count = match (machine.is_guest(), env::var_os("ENFORCER_SOAK").is_some()) {
         (_, true) => 1_000_000,
         (true, false) => 5_000,

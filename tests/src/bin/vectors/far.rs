@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
+use std::slice;
 use std::thread;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub fn invite(target: Target, protocol: &str, port: u16) -> io::Result<()> {
 /// bound to no address would announce to each what the others want to reach.
 pub fn serve() -> io::Result<()> {
     let any = Address::inet((Ipv6Addr::UNSPECIFIED, Target::PORT).into());
-    listen(MPTCP, &[any.clone()])?;
+    listen(MPTCP, slice::from_ref(&any))?;
     for target in table::targets("sctp-") {
         for denied in [at(target.denied4()), at(target.denied6())] {
             listen(libc::IPPROTO_SCTP, &[denied]).or_else(unless_unknown)?;

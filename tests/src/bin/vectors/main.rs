@@ -2,7 +2,7 @@
 //! time, each in a process of its own, as `nobody` where that is enough.
 //!
 //! ```text
-//! vectors list                          a line each: NUMBER NAME USER
+//! vectors list                          a line each: NUMBER NAME USER before|during
 //! vectors run DONOR SECONDS [NAME...]   `ready` when those are that begin before the policy; after a line of input,
 //!                                       a line each: NUMBER OUTCOME; ok, the name of an error, or TIMEOUT
 //! vectors flip NUMBER COUNT             races for the address; a line each: connect|send REFUSED PASSED
@@ -58,7 +58,8 @@ fn try_main() -> io::Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["list"] => VECTORS.iter().zip(1_u8..).try_for_each(|(vector, number)| {
-            say(&format!("{number} {} {}", vector.name, vector.user.as_str()))
+            let when = if vector.early { "before" } else { "during" };
+            say(&format!("{number} {} {} {when}", vector.name, vector.user.as_str()))
         }),
         ["run", donor, seconds, names @ ..] => supervise::run(donor, seconds, names),
         ["one", donor, seconds, number] => one(donor, seconds, number.parse().map_err(io::Error::other)?),

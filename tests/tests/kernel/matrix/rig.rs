@@ -28,6 +28,8 @@ const EMBEDDED: [&str; 4] = ["64:ff9b::/96", "2002::/16", "2001::/32", "::203.0.
 pub struct Vector {
     pub name: String,
     pub user: String,
+    /// It begins before the policy is in force.
+    pub early: bool,
 }
 
 /// Every vector by its number.
@@ -36,8 +38,9 @@ pub fn vectors() -> BTreeMap<u8, Vector> {
     let outcome = Client::in_initial_netns().run(program.to_str().unwrap(), &["list"]).unwrap();
     let lines = outcome.stdout.lines().map(|line| {
         let words: Vec<&str> = line.split(' ').collect();
-        let [number, name, user] = *words else { panic!("{line}") };
-        (number.parse().unwrap(), Vector { name: name.to_owned(), user: user.to_owned() })
+        let [number, name, user, when] = *words else { panic!("{line}") };
+        let (name, user) = (name.to_owned(), user.to_owned());
+        (number.parse().unwrap(), Vector { name, user, early: when == "before" })
     });
     lines.collect()
 }
@@ -60,8 +63,8 @@ pub struct Rig {
     _donor: Running,
     sniffer: Sniffer,
     pub cgroup: Cgroup,
-    near: Netns,
-    _far: Netns,
+    pub near: Netns,
+    pub far: Netns,
     directory: TempDir,
 }
 
@@ -81,7 +84,7 @@ impl Rig {
         }
         let sniffer = Sniffer::start(&far).unwrap();
         let cgroup = Cgroup::new().unwrap();
-        Self { _far_side: far_side, _donor: donor, sniffer, cgroup, near, _far: far, directory }
+        Self { _far_side: far_side, _donor: donor, sniffer, cgroup, near, far, directory }
     }
 
     /// Races for the address of this vector, by so many calls of each kind: how many were refused and how many were not,
@@ -103,6 +106,11 @@ impl Rig {
     /// Clients on the near side, in the cgroup.
     pub fn client(&self) -> Client<'_> {
         Client::new(&self.near).cgroup(&self.cgroup)
+    }
+
+    /// Clients on the far side.
+    pub fn far_client(&self) -> Client<'_> {
+        Client::new(&self.far)
     }
 
     /// Has these vectors try, all if none is named; what `meanwhile` does, it does after those have begun that begin
