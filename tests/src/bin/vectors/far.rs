@@ -4,7 +4,6 @@ use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 use std::slice;
 use std::thread;
-use std::time::Duration;
 
 use enforcer_tests::Target;
 
@@ -20,7 +19,6 @@ pub const MULTIHOMED: u16 = 444;
 const INVITATIONS: u16 = 7000;
 const SCTP_SOCKOPT_BINDX_ADD: i32 = 100;
 const MPTCP: i32 = 262;
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Has the far side open a connection, or send a datagram, from the target's denied address to this port.
 pub fn invite(target: Target, protocol: &str, port: u16) -> io::Result<()> {
@@ -112,7 +110,6 @@ fn accept(invitation: &str, guest: IpAddr) -> io::Result<()> {
         return socket.send_to(b"hello", 0, &to);
     }
     let socket = tcp(libc::AF_INET)?;
-    socket.set_patience(PATIENCE)?;
     socket.bind(&Address::inet((own, 0).into()))?;
     socket.connect(&to)?;
     TcpStream::from(socket.into_inner()).read_to_end(&mut Vec::new())?;

@@ -14,7 +14,7 @@ use enforcer_tests::PAYLOAD;
 
 use crate::datagram::udp4;
 use crate::far;
-use crate::scene::{Scene, say};
+use crate::scene::{PATIENCE, Scene, say};
 use crate::socket::{Address, Message, Socket, check};
 use crate::stream::{at, converse, tcp};
 
@@ -55,7 +55,6 @@ pub fn relayed(scene: &Scene) -> io::Result<()> {
 pub fn accepted(scene: &Scene) -> io::Result<()> {
     let listener = tcp(libc::AF_INET)?;
     listener.listen()?;
-    listener.set_patience(scene.patience / 2)?;
     far::invite(scene.target, "tcp", listener.port()?)?;
     let socket = listener.accept()?;
     socket.send(PAYLOAD, 0)?;
@@ -66,7 +65,7 @@ pub fn accepted(scene: &Scene) -> io::Result<()> {
 pub fn replied(scene: &Scene) -> io::Result<()> {
     let socket = udp4()?;
     socket.bind(&Address::inet((Ipv4Addr::UNSPECIFIED, 0).into()))?;
-    socket.set_patience(scene.patience / 2)?;
+    socket.set_patience(PATIENCE)?;
     far::invite(scene.target, "udp", socket.port()?)?;
     socket.receive(&mut [0; 64])?;
     socket.send_to(PAYLOAD, 0, &at(scene.target.denied4()))

@@ -4,7 +4,7 @@ use std::io;
 
 use enforcer_tests::{PAYLOAD, Target};
 
-use crate::scene::Scene;
+use crate::scene::{PATIENCE, Scene};
 use crate::socket::{Address, Message, Socket};
 use crate::stream::{at, converse};
 use crate::wire::echo;
@@ -55,6 +55,7 @@ fn sctp(family: i32, kind: i32) -> io::Result<Socket> {
     // struct sctp_rtoinfo: association, then milliseconds: the first time-out, the longest, the shortest.
     let times = [0_u32, 200, 500, 100].map(u32::to_ne_bytes).concat();
     socket.set(libc::IPPROTO_SCTP, SCTP_RTOINFO, &times)?;
+    socket.set_patience(PATIENCE)?;
     Ok(socket)
 }
 

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use enforcer_tests::Target;
 
+/// How long a socket waits for its peer.
+pub const PATIENCE: Duration = Duration::from_secs(4);
+
 #[derive(Debug)]
 pub struct Scene {
     /// Whom to reach.
     pub target: Target,
-    /// How long a vector may take.
+    /// How long a vector may take, whatever it does.
     pub patience: Duration,
     /// Where the donor listens.
     pub donor: PathBuf,
@@ -30,7 +33,7 @@ impl Scene {
 
     /// Waits for what the kernel does by itself.
     pub fn linger(&self) -> io::Result<()> {
-        thread::sleep(self.patience / 2);
+        thread::sleep(self.patience / 4);
         Ok(())
     }
 }

@@ -5,14 +5,16 @@ use std::net::IpAddr;
 
 use enforcer_tests::{PAYLOAD, Target};
 
-use crate::scene::Scene;
+use crate::scene::{PATIENCE, Scene};
 use crate::socket::{Address, Message, Socket};
 
 /// `IPPROTO_MPTCP`, Linux 5.6.
 const MPTCP: i32 = 262;
 
 pub fn tcp(family: i32) -> io::Result<Socket> {
-    Socket::new(family, libc::SOCK_STREAM, 0)
+    let socket = Socket::new(family, libc::SOCK_STREAM, 0)?;
+    socket.set_patience(PATIENCE)?;
+    Ok(socket)
 }
 
 fn tcp4() -> io::Result<Socket> {
@@ -133,7 +135,9 @@ pub fn repaired(scene: &Scene) -> io::Result<()> {
 }
 
 fn mptcp(family: i32) -> io::Result<Socket> {
-    Socket::new(family, libc::SOCK_STREAM, MPTCP)
+    let socket = Socket::new(family, libc::SOCK_STREAM, MPTCP)?;
+    socket.set_patience(PATIENCE)?;
+    Ok(socket)
 }
 
 pub fn mptcp_v4(scene: &Scene) -> io::Result<()> {

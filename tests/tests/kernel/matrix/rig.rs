@@ -116,7 +116,7 @@ impl Rig {
     /// Has these vectors try, all if none is named; what `meanwhile` does, it does after those have begun that begin
     /// before the policy. Counts what arrives from then on.
     pub fn attempt<T>(&self, names: &[&str], meanwhile: impl FnOnce() -> T) -> (BTreeMap<u8, Outcome>, T) {
-        let seconds = if Machine::current().is_guest() { "16" } else { "6" };
+        let seconds = if Machine::current().is_guest() { "30" } else { "14" };
         let donor = self.directory.path().join("donor");
         let arguments = [&["run", donor.to_str().unwrap(), seconds], names].concat();
         let mut running = self.client().spawn(program(), &arguments).unwrap();
