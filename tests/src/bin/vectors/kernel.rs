@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use enforcer_tests::{PAYLOAD, Target};
 
-use crate::datagram::udp4;
+use crate::datagram::{udp4, udp6};
 use crate::namespace::ip;
 use crate::scene::Scene;
 use crate::socket::{Address, check};
@@ -134,6 +134,22 @@ fn translate(scene: &Scene) -> io::Result<()> {
          add chain ip {table} output {{ type nat hook output priority -100; }}\n\
          add rule ip {table} output ip daddr {allowed} dnat to {denied}\n"
     ))
+}
+
+/// The route to the allowed address goes by way of the denied one: by a routing header put into the packet, or in front
+/// of it with a header of its own.
+pub fn routed_inline(scene: &Scene) -> io::Result<()> {
+    route(scene, "inline")
+}
+
+pub fn routed_encapsulated(scene: &Scene) -> io::Result<()> {
+    route(scene, "encap")
+}
+
+fn route(scene: &Scene, mode: &str) -> io::Result<()> {
+    let (to, by) = (scene.target.allowed6().to_string(), scene.target.denied6().to_string());
+    ip(&["-6", "route", "add", &to, "encap", "seg6", "mode", mode, "segs", &by, "dev", Target::LINK])?;
+    udp6()?.send_to(PAYLOAD, 0, &at(scene.target.allowed6()))
 }
 
 /// The address is written over, without a memory of it.

@@ -185,6 +185,8 @@ pub const VECTORS: &[Vector] = &[
     root("tun", kernel::tun),
     root("translated-tcp", kernel::translated_tcp),
     root("translated-udp", kernel::translated_udp),
+    root("routed-inline", kernel::routed_inline),
+    root("routed-encapsulated", kernel::routed_encapsulated),
     root("rewritten", kernel::rewritten),
     root("tunnel-ipip", kernel::ipip),
     root("tunnel-gre", kernel::gre),
