@@ -20,6 +20,7 @@ mod exec;
 mod explain;
 mod first_connect;
 mod known;
+mod lacking;
 mod leak;
 mod matrix;
 mod message;
