@@ -71,7 +71,7 @@ fn a_backend_that_does_not_work_is_not_taken() {
     let lab = Lab::new().unwrap();
     let outcome = run(&lab, "lsm", "");
     assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
-    assert!(outcome.stderr.contains("BPF LSM"), "{outcome:?}");
+    assert!(outcome.stderr.contains("`--backend cgroup`"), "{outcome:?}");
     connects(lab.client(), "203.0.113.7", 443);
 }
 
