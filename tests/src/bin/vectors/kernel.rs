@@ -87,25 +87,29 @@ pub fn tun(scene: &Scene) -> io::Result<()> {
 }
 
 pub fn ipip(scene: &Scene) -> io::Result<()> {
-    tunnel(scene, &["ipip"], &[])
+    tunnel(scene.target, &["ipip"], &[])
 }
 
 pub fn gre(scene: &Scene) -> io::Result<()> {
-    tunnel(scene, &["gre"], &[])
+    tunnel(scene.target, &["gre"], &[])
 }
 
 pub fn vxlan(scene: &Scene) -> io::Result<()> {
-    tunnel(scene, &["vxlan", "id", "1"], &["dstport", "4789"])
+    send_through_vxlan(scene.target)
+}
+
+pub fn send_through_vxlan(target: Target) -> io::Result<()> {
+    tunnel(target, &["vxlan", "id", "1"], &["dstport", "4789"])
 }
 
 pub fn geneve(scene: &Scene) -> io::Result<()> {
-    tunnel(scene, &["geneve", "id", "1"], &[])
+    tunnel(scene.target, &["geneve", "id", "1"], &[])
 }
 
 /// A link of one's own whose far end is the denied address; what is sent goes to somebody behind it.
-fn tunnel(scene: &Scene, kind: &[&str], options: &[&str]) -> io::Result<()> {
-    let number = scene.target.number();
-    let (name, to) = (format!("tunnel{number}"), scene.target.denied4().to_string());
+fn tunnel(target: Target, kind: &[&str], options: &[&str]) -> io::Result<()> {
+    let number = target.number();
+    let (name, to) = (format!("tunnel{number}"), target.denied4().to_string());
     ip(&[&["link", "add", &name, "type"], kind, &["remote", &to], options].concat())?;
     ip(&["address", "add", &format!("10.78.{number}.1/24"), "dev", &name])?;
     ip(&["link", "set", &name, "up"])?;
@@ -117,18 +121,22 @@ fn tunnel(scene: &Scene, kind: &[&str], options: &[&str]) -> io::Result<()> {
 
 /// Where the policy looks, it is still the allowed address.
 pub fn translated_tcp(scene: &Scene) -> io::Result<()> {
-    translate(scene)?;
-    converse(&tcp(libc::AF_INET)?, &at(scene.target.allowed4()))
+    translate_tcp(scene.target)
+}
+
+pub fn translate_tcp(target: Target) -> io::Result<()> {
+    translate(target)?;
+    converse(&tcp(libc::AF_INET)?, &at(target.allowed4()))
 }
 
 pub fn translated_udp(scene: &Scene) -> io::Result<()> {
-    translate(scene)?;
+    translate(scene.target)?;
     udp4()?.send_to(PAYLOAD, 0, &at(scene.target.allowed4()))
 }
 
-fn translate(scene: &Scene) -> io::Result<()> {
-    let (allowed, denied) = (scene.target.allowed4(), scene.target.denied4());
-    let table = format!("vector{}", scene.target.number());
+fn translate(target: Target) -> io::Result<()> {
+    let (allowed, denied) = (target.allowed4(), target.denied4());
+    let table = format!("vector{}", target.number());
     nft(&format!(
         "add table ip {table}\n\
          add chain ip {table} output {{ type nat hook output priority -100; }}\n\

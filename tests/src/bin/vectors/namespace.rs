@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use enforcer_tests::{PAYLOAD, Target};
 
 use crate::datagram::udp4;
+use crate::kernel;
 use crate::scene::{Scene, say};
 use crate::socket::check;
 use crate::stream::{at, converse, tcp};
@@ -28,6 +29,16 @@ pub fn send(scene: &Scene) -> io::Result<()> {
 /// Who is root inside may have packet sockets there.
 pub fn packet(scene: &Scene) -> io::Result<()> {
     from_inside(scene, "packet")
+}
+
+/// .. and translate addresses.
+pub fn translated(scene: &Scene) -> io::Result<()> {
+    from_inside(scene, "translated")
+}
+
+/// .. and lay tunnels.
+pub fn tunnel(scene: &Scene) -> io::Result<()> {
+    from_inside(scene, "tunnel")
 }
 
 fn from_inside(scene: &Scene, what: &str) -> io::Result<()> {
@@ -83,6 +94,8 @@ pub fn inside(what: &str, target: Target) -> io::Result<()> {
             let from = Ipv4Addr::new(10, 77, target.number(), 2);
             wire::send_frame("inside0", GATEWAY, from, target.denied4())
         }
+        "translated" => kernel::translate_tcp(target),
+        "tunnel" => kernel::send_through_vxlan(target),
         "send" => udp4()?.send_to(PAYLOAD, 0, &at(target.denied4())),
         _ => converse(&tcp(libc::AF_INET)?, &at(target.denied4())),
     };

@@ -161,6 +161,8 @@ pub const VECTORS: &[Vector] = &[
     early(container("container-tcp", namespace::connect)),
     early(container("container-udp", namespace::send)),
     early(container("container-packet", namespace::packet)),
+    early(container("container-translated", namespace::translated)),
+    early(container("container-tunnel", namespace::tunnel)),
     nobody("l2tp", protocols::l2tp_v4),
     nobody("l2tp-v6", protocols::l2tp_v6),
     nobody("sctp-connect", protocols::sctp_connect),
