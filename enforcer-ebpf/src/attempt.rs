@@ -8,34 +8,63 @@ use crate::{
 };
 use aya_ebpf::helpers::{bpf_get_current_ancestor_cgroup_id, bpf_ktime_get_boot_ns};
 use enforcer_common::{
-    Address, Attempt, Decision, Verdict,
+    Address, Attempt, Decision, Reach, RuleId, Verdict,
     control::{Control, Counter},
     decide::{self, DNS, EPERM},
+    event::Kind,
     image::Protocol,
+    packet::TCP,
+    sockaddr::Named,
 };
 
-/// Judges a TCP connect of the current task to an address as the application named it, and emits the event.
+/// Judges a connect of the current task, and emits the event.
 #[inline(always)]
-pub(crate) fn judge(address: Address, port: u16, v6: bool) -> Result<Outcome, Error> {
-    if is_canary(&address, port) {
+pub(crate) fn connect(named: &Named) -> Result<Outcome, Error> {
+    if is_canary(&named.address, named.port) {
         count::add(Counter::Canaries, 1);
         return Ok(Outcome::Refuse(EPERM));
     }
-    // SAFETY: plain helper call.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    let attempt =
-        Attempt { address: address.destination(), port, protocol: Protocol::Tcp, uid: task::uid(), now };
     let version = maps::control(Control::Version);
     if version == 0 {
         // No policy was ever in force: nothing to judge by, and the status says NotEnforced.
         return Ok(Outcome::Allow);
     }
-    let packed = refuse_others(decide(version, &attempt), &attempt);
+    let attempt = of_task(named, Protocol::Tcp);
+    let packed = decide(version, &attempt);
+    let told = emit::Told { kind: Kind::TcpConnect, protocol: TCP, v6: named.v6 };
+    emit::attempt(version, &attempt, &named.address, packed, told.pack());
+    outcome(packed)
+}
+
+/// Emits the event of what was refused and is no connect of TCP.
+#[inline(always)]
+pub(crate) fn tell_denied(version: u64, attempt: &Attempt, named: &Named, packed: u64, protocol: u8) {
+    let told = emit::Told { kind: Kind::PacketDenied, protocol, v6: named.v6 };
+    emit::attempt(version, attempt, &named.address, packed, told.pack());
+}
+
+/// What the current task attempts.
+#[inline(always)]
+pub(crate) fn of_task(named: &Named, protocol: Protocol) -> Attempt {
+    // SAFETY: plain helper call.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    Attempt {
+        address: named.address.destination(),
+        port: named.port,
+        protocol,
+        uid: task::uid(),
+        now,
+        reach: Reach::All,
+    }
+}
+
+/// What happens by a packed decision. Counts it.
+#[inline(always)]
+pub(crate) fn outcome(packed: u64) -> Result<Outcome, Error> {
     let Some(Decision { effective, errno, .. }) = Decision::unpack(packed) else {
         return Err(Error::Undecidable);
     };
     count::add(Counter::Judged, 1);
-    emit::connect(version, &attempt, &address, packed, v6);
     match effective {
         Verdict::Allow => Ok(Outcome::Allow),
         Verdict::Deny => {
@@ -45,18 +74,27 @@ pub(crate) fn judge(address: Address, port: u16, v6: bool) -> Result<Outcome, Er
     }
 }
 
-/// The packed decision, 0 if the maps cannot answer. A subprogram of its own: the stack of a program has 512 bytes, and
-/// this frame is gone when the event is written.
+/// The packed decision about an attempt of the current task, 0 if the maps cannot answer.
+#[inline(always)]
+pub(crate) fn decide(version: u64, attempt: &Attempt) -> u64 {
+    let mut packed = decide_task(version, attempt, 0);
+    if attempt.address.embedded().is_some() {
+        packed = join(packed, decide_task(version, attempt, 1));
+    }
+    refuse_others(packed, attempt)
+}
+
+/// Two packed decisions as one: about an address, and about the one inside it. Global, for its frame.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn decide(version: u64, attempt: &Attempt) -> u64 {
-    let Some(slot) = PolicySlot::new((version & 1) as u32) else { return 0 };
-    match enforcer_common::decide(&slot, attempt) {
-        Ok(decision) => decision.pack(),
-        Err(decide::Error::NoImage | decide::Error::NoMap) => 0,
+pub(crate) extern "C" fn join(outer: u64, inner: u64) -> u64 {
+    match (Decision::unpack(outer), Decision::unpack(inner)) {
+        (Some(outer), Some(inner)) => outer.join(inner).pack(),
+        _ => 0,
     }
 }
 
-/// What `otherResolvers` makes of a packed decision. A subprogram of its own for the same reason.
+/// What `otherResolvers` makes of a packed decision. A subprogram of its own, for its frame.
 #[inline(never)]
 fn refuse_others(packed: u64, attempt: &Attempt) -> u64 {
     if attempt.port != DNS {
@@ -65,6 +103,41 @@ fn refuse_others(packed: u64, attempt: &Attempt) -> u64 {
     let Some(decision) = Decision::unpack(packed) else { return 0 };
     maps::other_resolvers().judge(decision, attempt.port, maps::is_resolver(&attempt.address)).pack()
 }
+
+/// [`enforcer_common::decide()`] for the current task, packed; with `inside`, about the address inside the attempt's. Global:
+/// verified once, for any attempt, and its frame, the largest of all, is gone when the event is written.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn decide_task(version: u64, attempt: *const Attempt, inside: u64) -> u64 {
+    // SAFETY: the verifier checks that a pointer that is not null has a whole `Attempt` behind it.
+    let Some(attempt) = (unsafe { attempt.as_ref() }) else { return 0 };
+    // A copy on this stack: older kernels take no other memory as a key.
+    let mut attempt = *attempt;
+    if inside != 0 {
+        let Some(inner) = attempt.address.embedded() else { return NOTHING_INSIDE.pack() };
+        attempt = attempt.inside(inner);
+    }
+    packed(PolicySlot::new((version & 1) as u32), &attempt)
+}
+
+/// What a slot says; 0 if it cannot.
+#[inline(always)]
+pub(crate) fn packed(slot: Option<impl decide::Lookup>, attempt: &Attempt) -> u64 {
+    let Some(slot) = slot else { return 0 };
+    match enforcer_common::decide(&slot, attempt) {
+        Ok(decision) => decision.pack(),
+        Err(decide::Error::NoImage | decide::Error::NoMap) => 0,
+    }
+}
+
+/// What is decided about the address inside one that has none.
+pub(crate) const NOTHING_INSIDE: Decision = Decision {
+    verdict: Verdict::Allow,
+    rule: RuleId::BUILTIN,
+    effective: Verdict::Allow,
+    effective_rule: RuleId::BUILTIN,
+    errno: 0,
+};
 
 /// Whether the current task is in the cgroup to which decisions are limited.
 #[inline(always)]

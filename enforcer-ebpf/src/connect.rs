@@ -1,15 +1,14 @@
 //! The hooks' arguments: which address, which kind of socket.
 
-use crate::{Error, Outcome, attempt, settings::setting};
-use aya_ebpf::{
-    helpers::bpf_probe_read_kernel,
-    programs::{LsmContext, SockAddrContext},
+use crate::{Error, Outcome, attempt, kernel_memory::KernelMemory, settings::setting};
+use aya_ebpf::programs::{LsmContext, SockAddrContext};
+use enforcer_common::{
+    Address,
+    sockaddr::{AF_UNSPEC, Call, Named},
 };
-use enforcer_common::Address;
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+const SOCK_RAW: u32 = 3;
 
 /// `lsm/socket_connect`: `address` is the kernel's copy, so the caller cannot change it under us.
 #[inline(always)]
@@ -17,50 +16,38 @@ pub(crate) fn by_lsm(ctx: &LsmContext) -> Result<Outcome, Error> {
     let socket: *const u8 = ctx.arg(0);
     let address: *const u8 = ctx.arg(1);
     let length: i32 = ctx.arg(2);
-    if length < 8 || !attempt::in_scope() {
+    if length < 0 || !attempt::in_scope() {
         return Ok(Outcome::Allow);
     }
-    let kind = socket.wrapping_add(setting!(socket_type) as usize).cast::<i16>();
-    // SAFETY: the helper checks the address it reads; the offset is that of the running kernel's BTF.
-    let kind = unsafe { bpf_probe_read_kernel(kind) }.map_err(|_| Error::Unreadable)?;
-    if u32::from(kind as u16) != SOCK_STREAM {
+    let kind: i16 = KernelMemory(socket).at(setting!(socket_type))?;
+    if !opens_connection(u32::from(kind as u16)) {
         return Ok(Outcome::Allow);
     }
-    // SAFETY: the helper checks the address it reads; at least 8 bytes are there.
-    let head: [u8; 8] = unsafe { bpf_probe_read_kernel(address.cast()) }.map_err(|_| Error::Unreadable)?;
-    let [f0, f1, p0, p1, a, b, c, d] = head;
-    let port = u16::from_be_bytes([p0, p1]);
-    match u16::from_ne_bytes([f0, f1]) {
-        AF_INET => attempt::judge(Address::from_v4([a, b, c, d]), port, false),
-        AF_INET6 if length >= 24 => {
-            // SAFETY: as above; `struct sockaddr_in6` has its address at offset 8.
-            let octets: [u8; 16] = unsafe { bpf_probe_read_kernel(address.wrapping_add(8).cast()) }
-                .map_err(|_| Error::Unreadable)?;
-            attempt::judge(Address::from_v6(octets), port, true)
-        }
-        // AF_UNSPEC takes a connection back; the rest has no IP address.
-        _ => Ok(Outcome::Allow),
+    // No family takes a connection back, whatever the socket.
+    match Named::of(&KernelMemory(address), length as u32, AF_UNSPEC, Call::Connect)? {
+        Some(named) => attempt::connect(&named),
+        None => Ok(Outcome::Allow),
     }
 }
 
 /// `cgroup/connect4`.
 #[inline(always)]
 pub(crate) fn by_cgroup4(ctx: &SockAddrContext) -> Result<Outcome, Error> {
-    if kind(ctx) != SOCK_STREAM {
+    if !opens_connection(kind(ctx)) {
         return Ok(Outcome::Allow);
     }
     let (address, port) = named4(ctx);
-    attempt::judge(address, port, false)
+    attempt::connect(&Named { address, port, v6: false })
 }
 
 /// `cgroup/connect6`.
 #[inline(always)]
 pub(crate) fn by_cgroup6(ctx: &SockAddrContext) -> Result<Outcome, Error> {
-    if kind(ctx) != SOCK_STREAM {
+    if !opens_connection(kind(ctx)) {
         return Ok(Outcome::Allow);
     }
     let (address, port) = named6(ctx);
-    attempt::judge(address, port, true)
+    attempt::connect(&Named { address, port, v6: true })
 }
 
 /// The IPv4 address and the port that the application names.
@@ -83,9 +70,16 @@ pub(crate) fn named6(ctx: &SockAddrContext) -> (Address, u16) {
     (Address::from_words(words), u16::from_be(port as u16))
 }
 
+/// Whether connecting a socket of this kind sends something: `SOCK_STREAM` (TCP, MPTCP, SCTP, SMC), `SOCK_SEQPACKET` (SCTP)
+/// and `SOCK_DCCP` do. A datagram or raw socket only remembers where its messages go, which are judged themselves.
+#[inline(always)]
+pub(crate) fn opens_connection(kind: u32) -> bool {
+    !matches!(kind, SOCK_DGRAM | SOCK_RAW)
+}
+
 /// `SOCK_STREAM`, `SOCK_DGRAM`, ..
 #[inline(always)]
-fn kind(ctx: &SockAddrContext) -> u32 {
+pub(crate) fn kind(ctx: &SockAddrContext) -> u32 {
     // SAFETY: the kernel passes a valid context.
     unsafe { (*ctx.sock_addr).type_ }
 }

@@ -1,31 +1,52 @@
 //! Events: written straight into the ring; when it is full they are counted, and the verdict stands all the same.
 
-use crate::{count, task, wake};
+use crate::{count, task, wake, wire};
 use aya_ebpf::{
+    bindings::__sk_buff,
     btf_maps::RingBuf,
-    helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns,
+    },
     macros::btf_map,
+    programs::SkBuffContext,
 };
 use enforcer_common::{
     Address, Attempt, Decision, Verdict,
     control::Counter,
-    event::{ConnectEvent, flag},
+    event::{ConnectEvent, Kind, flag},
 };
 
 #[btf_map]
 static EVENTS: RingBuf<ConnectEvent, { 4 << 20 }> = RingBuf::new();
 
-/// Emits the event of an attempt. `named` is the address as the application gave it, `packed` the decision. A subprogram:
-/// its frame and that of `decide` share the stack one after the other.
+/// What an event tells besides the decision.
+#[derive(Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) kind: Kind,
+    /// Number of the IP protocol.
+    pub(crate) protocol: u8,
+    pub(crate) v6: bool,
+}
+
+impl Told {
+    /// In one register.
+    #[inline(always)]
+    pub(crate) fn pack(self) -> u64 {
+        let Self { kind, protocol, v6 } = self;
+        kind as u64 | u64::from(protocol) << 8 | u64::from(if v6 { flag::V6 } else { 0 }) << 16
+    }
+}
+
+/// Emits the event of an attempt of the current task. `named` is the address as the application gave it, `packed` the
+/// decision, `told` a [`Told`]. A subprogram: its frame and that of `decide` share the stack one after the other.
 #[inline(never)]
-pub(crate) fn connect(version: u64, attempt: &Attempt, named: &Address, packed: u64, v6: bool) {
+pub(crate) fn attempt(version: u64, attempt: &Attempt, named: &Address, packed: u64, told: u64) {
     let Some(decision) = Decision::unpack(packed) else { return };
     let Some(mut entry) = EVENTS.reserve(0) else { return count::add(Counter::EventsLost, 1) };
     // SAFETY: the ring's memory is sized and aligned for the event, every bit pattern of which is valid; all fields are
     // written below or in `executable`, except the tail of `exe` past `exe_length`.
     let event = unsafe { &mut *entry.as_mut_ptr() };
     let ids = bpf_get_current_pid_tgid();
-    let denied = |verdict| matches!(verdict, Verdict::Deny);
     event.time = attempt.now;
     event.version = version;
     // SAFETY: plain helper call.
@@ -36,13 +57,61 @@ pub(crate) fn connect(version: u64, attempt: &Attempt, named: &Address, packed: 
     event.ppid = task::parent();
     event.uid = attempt.uid;
     event.port = attempt.port;
+    judged(event, &decision, told);
+    event.comm = bpf_get_current_comm().unwrap_or_default();
+    task::executable(event);
+    entry.submit(wake::flags(attempt.now));
+}
+
+/// Emits the event of a packet, whose owner is whoever used the socket last. `told` is a [`Told`], with the offset of the
+/// address and the port in the upper half. A subprogram, as above.
+#[inline(never)]
+pub(crate) fn packet(skb: *mut __sk_buff, version: u64, told: u64, packed: u64) {
+    let ctx = &SkBuffContext::new(skb);
+    let Some(decision) = Decision::unpack(packed) else { return };
+    let v6 = (told >> 16) as u8 & flag::V6 != 0;
+    let Some(address) = wire::address_at(ctx, v6, (told >> 32) as u32 & 0xffff) else { return };
+    let (flow, uid, cgroup) = wire::sender(ctx);
+    // SAFETY: plain helper call.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let Some(mut entry) = EVENTS.reserve(0) else { return count::add(Counter::EventsLost, 1) };
+    // SAFETY: as above, but that no byte of `exe` is said to be used.
+    let event = unsafe { &mut *entry.as_mut_ptr() };
+    event.time = now;
+    event.version = version;
+    event.cgroup = cgroup;
+    event.address = address;
+    event.uid = uid;
+    event.port = (told >> 48) as u16;
+    judged(event, &decision, told);
+    (event.pid, event.tid, event.ppid, event.comm) = (0, 0, 0, [0; 16]);
+    if let Some(flow) = flow {
+        // SAFETY: a value of the storage.
+        unsafe {
+            let flow = flow.as_ptr();
+            event.pid = (*flow).pid;
+            event.tid = (*flow).tid;
+            event.ppid = (*flow).ppid;
+            event.comm = (*flow).comm;
+        }
+    }
+    event.walk = [0; 2];
+    event.exe_length = 0;
+    event.exe_whole = 0;
+    entry.submit(wake::flags(now));
+}
+
+/// Writes down what was decided, and what the event tells.
+#[inline(always)]
+fn judged(event: &mut ConnectEvent, decision: &Decision, told: u64) {
+    let denied = |verdict| matches!(verdict, Verdict::Deny);
     event.rule = decision.rule.0;
     event.effective_rule = decision.effective_rule.0;
     event.flags = if denied(decision.verdict) { flag::DENY } else { 0 }
         | if denied(decision.effective) { flag::BLOCKED } else { 0 }
-        | if v6 { flag::V6 } else { 0 };
+        | (told >> 16) as u8;
     event.errno = if denied(decision.effective) { decision.errno } else { 0 };
-    event.comm = bpf_get_current_comm().unwrap_or_default();
-    task::executable(event);
-    entry.submit(wake::flags(attempt.now));
+    event.kind = told as u8;
+    event.protocol = (told >> 8) as u8;
+    event.reserved = [0; 6];
 }

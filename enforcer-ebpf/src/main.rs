@@ -2,8 +2,15 @@
 //!
 //! | program | hook | does |
 //! |---|---|---|
-//! | `socket_connect` | `lsm/socket_connect` | judges TCP connects, emits `NetTCPConnect` |
+//! | `socket_connect` | `lsm/socket_connect` | judges connects, emits `NetTCPConnect` |
 //! | `connect4`, `connect6` | `cgroup/connect4`, `connect6` | the same where BPF LSM does not work |
+//! | `socket_sendmsg` | `lsm/socket_sendmsg` | judges messages to an address, but those of UDP; fast open |
+//! | `sendmsg4`, `sendmsg6` | `cgroup/sendmsg4`, `sendmsg6` | judges datagrams to an address, emits `NetUDPSend` |
+//! | `sctp_bind_connect` | `lsm/sctp_bind_connect` | judges the addresses of an SCTP association |
+//! | `socket_create` | `lsm/socket_create` | refuses sockets that no rule can judge, by an enforced default |
+//! | `wire_egress` | `cgroup_skb/egress` | judges packets, emits `NetPacketDenied` |
+//! | `wire_ingress` | `cgroup_skb/ingress` | remembers whom a socket may answer |
+//! | `name_socket` | `cgroup/sock_create` | remembers whose a socket is |
 //! | `ingress` | `cgroup_skb/ingress` | binds the addresses of a DNS answer before its receiver can read it |
 //! | `egress` | `cgroup_skb/egress` | records DNS queries |
 //! | `name_connect4`, `name_connect6` | `cgroup/connect4`, `connect6` | remember the server that is asked |
@@ -15,10 +22,10 @@
 
 use aya_ebpf::{
     helpers::bpf_set_retval,
-    macros::{cgroup_skb, cgroup_sock_addr, lsm},
-    programs::{LsmContext, SkBuffContext, SockAddrContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm},
+    programs::{LsmContext, SkBuffContext, SockAddrContext, SockContext},
 };
-use enforcer_common::{Address, control::Counter, decide::EPERM};
+use enforcer_common::{Address, control::Counter, decide::EPERM, sockaddr::Named};
 
 mod answer;
 mod atomic;
@@ -26,24 +33,30 @@ mod attempt;
 mod connect;
 mod count;
 mod emit;
+mod flow;
+mod kernel_memory;
 mod maps;
+mod peers;
 mod queries;
 mod repeat;
 mod scratch;
+mod send;
 mod settings;
 mod skb;
+mod sockets;
 mod stream;
 mod task;
 mod trust;
 mod wake;
+mod wire;
 
-/// What a connect hook does with an attempt.
+/// What a hook does with an attempt.
 enum Outcome {
     Allow,
     Refuse(u8),
 }
 
-/// Why a connect hook could not judge.
+/// Why a hook could not judge.
 #[derive(Clone, Copy)]
 enum Error {
     /// The kernel's own memory could not be read.
@@ -52,7 +65,7 @@ enum Error {
     Undecidable,
 }
 
-/// Every internal error of the connect hooks, and its verdict: the policy's `onError`.
+/// Every internal error of the hooks that judge, and its verdict: the policy's `onError`.
 fn verdict_of(error: Error) -> Outcome {
     count::add(Counter::Errors, 1);
     match error {
@@ -74,10 +87,37 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    match connect::by_lsm(&ctx).unwrap_or_else(verdict_of) {
-        Outcome::Allow => 0,
-        Outcome::Refuse(errno) => negative(errno),
+    lsm_result(connect::by_lsm(&ctx))
+}
+
+/// `LSM_HOOK(int, 0, socket_sendmsg, struct socket *sock, struct msghdr *msg, int size)`, Linux 5.7.
+#[lsm(hook = "socket_sendmsg")]
+pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
     }
+    lsm_result(send::by_lsm(&ctx))
+}
+
+/// `LSM_HOOK(int, 0, socket_create, int family, int type, int protocol, int kern)`, Linux 5.7.
+#[lsm(hook = "socket_create")]
+pub fn socket_create(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(4);
+    if earlier != 0 {
+        return earlier;
+    }
+    lsm_result(sockets::by_lsm(&ctx))
+}
+
+/// `LSM_HOOK(int, 0, sctp_bind_connect, struct sock *sk, int optname, struct sockaddr *address, int addrlen)`, Linux 5.7.
+#[lsm(hook = "sctp_bind_connect")]
+pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(4);
+    if earlier != 0 {
+        return earlier;
+    }
+    lsm_result(sockets::by_sctp(&ctx))
 }
 
 /// `BPF_CGROUP_INET4_CONNECT`, Linux 4.17; the errno needs `bpf_set_retval`, Linux 5.18.
@@ -90,6 +130,40 @@ pub fn connect4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
     sock_addr(connect::by_cgroup6(&ctx))
+}
+
+/// `BPF_CGROUP_UDP4_SENDMSG`, Linux 4.18: where the call names an address (`net/ipv4/udp.c` `udp_sendmsg`).
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    let (address, port) = connect::named4(&ctx);
+    sock_addr(send::by_cgroup(&ctx, &Named { address, port, v6: false }))
+}
+
+/// `BPF_CGROUP_UDP6_SENDMSG`, Linux 4.18.
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    let (address, port) = connect::named6(&ctx);
+    sock_addr(send::by_cgroup(&ctx, &Named { address, port, v6: true }))
+}
+
+/// `BPF_CGROUP_INET_EGRESS`: judges what goes out, whoever sends it and however he named where to.
+#[cgroup_skb(egress)]
+pub fn wire_egress(ctx: SkBuffContext) -> i32 {
+    deliver(wire::judge(&ctx))
+}
+
+/// `BPF_CGROUP_INET_INGRESS`: remembers whom a socket may answer. Never refuses.
+#[cgroup_skb(ingress)]
+pub fn wire_ingress(ctx: SkBuffContext) -> i32 {
+    wire::receive(&ctx);
+    1
+}
+
+/// `BPF_CGROUP_INET_SOCK_CREATE`, Linux 4.10. Never refuses.
+#[cgroup_sock(sock_create)]
+pub fn name_socket(ctx: SockContext) -> i32 {
+    sockets::made(&ctx);
+    1
 }
 
 /// `BPF_CGROUP_INET_INGRESS`, Linux 4.10: runs before the datagram is queued on the socket (`net/core/filter.c`
@@ -109,6 +183,7 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
 #[cgroup_sock_addr(connect4)]
 pub fn name_connect4(ctx: SockAddrContext) -> i32 {
     let (address, port) = connect::named4(&ctx);
+    flow::connects(&ctx, &address, port);
     queries::name_server(&ctx, address, port);
     1
 }
@@ -117,6 +192,7 @@ pub fn name_connect4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 pub fn name_connect6(ctx: SockAddrContext) -> i32 {
     let (address, port) = connect::named6(&ctx);
+    flow::connects(&ctx, &address, port);
     queries::name_server(&ctx, address, port);
     1
 }
@@ -146,6 +222,14 @@ fn sendmsg(ctx: &SockAddrContext, (address, port): (Address, u16)) -> i32 {
     queries::name_server(ctx, address, port);
     // 0 is EPERM to the caller (`net/ipv4/udp.c` `udp_sendmsg`).
     (!queries::refuses(&address, port)).into()
+}
+
+#[inline(always)]
+fn lsm_result(judged: Result<Outcome, Error>) -> i32 {
+    match judged.unwrap_or_else(verdict_of) {
+        Outcome::Allow => 0,
+        Outcome::Refuse(errno) => negative(errno),
+    }
 }
 
 #[inline(always)]

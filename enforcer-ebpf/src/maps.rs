@@ -5,9 +5,11 @@
 
 use crate::{atomic, repeat::BpfLoop};
 use aya_ebpf::{
-    bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_NOEXIST},
+    bindings::{__sk_buff, BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_NOEXIST},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, lpm_trie::Key},
-    helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id},
+    helpers::{
+        bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, generated::bpf_skb_ancestor_cgroup_id,
+    },
     macros::btf_map,
 };
 use enforcer_common::{
@@ -86,18 +88,71 @@ pub(crate) fn is_resolver(address: &Address) -> bool {
     unsafe { RESOLVERS.get(address) }.is_some()
 }
 
-/// One policy slot.
-pub(crate) struct PolicySlot {
+/// Whose cgroup counts.
+pub(crate) trait Subject {
+    /// Its id.
+    fn cgroup(&self) -> u64;
+    /// Id of its ancestor that is so many levels below the root, 0 if it has none.
+    fn ancestor(&self, level: i32) -> u64;
+}
+
+/// The current task.
+pub(crate) struct Task;
+
+impl Subject for Task {
+    #[inline(always)]
+    fn cgroup(&self) -> u64 {
+        // SAFETY: plain helper call.
+        unsafe { bpf_get_current_cgroup_id() }
+    }
+
+    #[inline(always)]
+    fn ancestor(&self, level: i32) -> u64 {
+        // SAFETY: plain helper call.
+        unsafe { bpf_get_current_ancestor_cgroup_id(level) }
+    }
+}
+
+/// Whoever sends a packet.
+pub(crate) struct Sender {
+    pub(crate) skb: *mut __sk_buff,
+    pub(crate) cgroup: u64,
+}
+
+impl Subject for Sender {
+    #[inline(always)]
+    fn cgroup(&self) -> u64 {
+        self.cgroup
+    }
+
+    #[inline(always)]
+    fn ancestor(&self, level: i32) -> u64 {
+        // SAFETY: the packet of the program's context.
+        unsafe { bpf_skb_ancestor_cgroup_id(self.skb, level) }
+    }
+}
+
+/// One policy slot, for whom it judges.
+pub(crate) struct PolicySlot<S = Task> {
     slot: u32,
     epoch: u32,
     image: &'static Image,
+    subject: S,
 }
 
 impl PolicySlot {
-    /// The slot with this number, if it holds a policy.
+    /// The slot with this number, if it holds a policy, for the current task.
     #[inline(always)]
     pub(crate) fn new(slot: u32) -> Option<Self> {
-        Some(Self { slot, epoch: control(Control::Epoch) as u32, image: IMAGES.get(slot)? })
+        Self::of(slot, Task)
+    }
+}
+
+impl<S> PolicySlot<S> {
+    /// The slot with this number, if it holds a policy.
+    #[inline(always)]
+    pub(crate) fn of(slot: u32, subject: S) -> Option<Self> {
+        Some(Self { slot, epoch: control(Control::Epoch) as u32, image: IMAGES.get(slot)?, subject })
     }
 
     #[inline(always)]
@@ -118,7 +173,7 @@ impl PolicySlot {
     }
 }
 
-impl Buckets for PolicySlot {
+impl<S> Buckets for PolicySlot<S> {
     #[inline(always)]
     fn bucket(&self, index: u32) -> Option<&Vector> {
         self.image.get(index)
@@ -167,7 +222,7 @@ impl Slot for PolicySlot {
     }
 }
 
-impl Lookup for PolicySlot {
+impl<S: Subject> Lookup for PolicySlot<S> {
     type Image = Self;
     type Loop = BpfLoop;
 
@@ -205,13 +260,12 @@ impl Lookup for PolicySlot {
 
     #[inline(always)]
     fn cgroup(&self) -> Result<Option<&CgroupSubjects>, Error> {
-        // SAFETY: plain helper call.
-        self.classified(unsafe { bpf_get_current_cgroup_id() })
+        self.classified(self.subject.cgroup())
     }
 
     #[inline(always)]
     fn ancestor(&self) -> Result<Option<&Vector>, Error> {
-        Ok(self.classified(nearest_classified(self.slot))?.map(|ancestor| &ancestor.below))
+        Ok(self.classified(nearest_classified(self.slot, &self.subject))?.map(|ancestor| &ancestor.below))
     }
 
     #[inline(always)]
@@ -341,12 +395,11 @@ fn peek<const SIZE: usize>(words: *const u64, word: u64) -> u64 {
 
 /// Id of the nearest ancestor that user space has classified, 0 if there is none.
 #[inline(never)]
-fn nearest_classified(slot: u32) -> u64 {
+fn nearest_classified(slot: u32, subject: &impl Subject) -> u64 {
     let Some(map) = CGROUPS.get(slot & 1) else { return 0 };
     let mut nearest = 0;
     for level in 0..CGROUP_DEPTH {
-        // SAFETY: plain helper call.
-        let id = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+        let id = subject.ancestor(level);
         if id == 0 {
             break;
         }

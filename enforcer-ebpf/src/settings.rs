@@ -9,6 +9,13 @@ pub(crate) static SETTINGS: Settings = Settings {
     query_key_multiplier: 0,
     scope_level: 0,
     socket_type: 0,
+    socket_sk: 0,
+    sock_protocol: 0,
+    sock_family: 0,
+    sock_net_refcnt: 0,
+    msghdr_name: 0,
+    msghdr_namelen: 0,
+    msghdr_flags: 0,
     task_real_parent: 0,
     task_tgid: 0,
     task_mm: 0,
@@ -27,6 +34,7 @@ pub(crate) static SETTINGS: Settings = Settings {
     net_user_ns: 0,
     user_ns_inum: 0,
     trust_by_address: 0,
+    reserved: 0,
 };
 
 /// Reads one field; volatile, because the loader replaces the zeros above.

@@ -107,6 +107,9 @@ struct Policies {
     /// Believe an answer by its server's address alone: for the tests that show what the other checks are good for.
     #[arg(long, hide = true)]
     trust_by_address: bool,
+    /// Judge connects alone: for the test that shows what the other hooks are good for.
+    #[arg(long, hide = true)]
+    only_connect: bool,
     /// Another socket of systemd-resolved's monitor, for tests.
     #[arg(long, hide = true, value_name = "PATH", default_value = resolved::SOCKET)]
     resolved: PathBuf,
@@ -327,16 +330,35 @@ async fn detach(instance: String) -> Result<ExitCode, Failure> {
 }
 
 fn options(policies: Policies) -> (Options, Vec<SinkSpec>) {
-    let Policies { policies, mode, backend, cgroup, events, no_binder, trust_by_address, resolved, hosts } =
-        policies;
+    let Policies {
+        policies,
+        mode,
+        backend,
+        cgroup,
+        events,
+        no_binder,
+        trust_by_address,
+        only_connect,
+        resolved,
+        hosts,
+    } = policies;
     let backend = match backend {
         BackendName::Auto => None,
         BackendName::Lsm => Some(Backend::Lsm),
         BackendName::Cgroup => Some(Backend::Cgroup),
     };
     let mode = mode.map(Into::into);
-    let options =
-        Options { policies, mode, backend, scope: cgroup, no_binder, trust_by_address, resolved, hosts };
+    let options = Options {
+        policies,
+        mode,
+        backend,
+        scope: cgroup,
+        no_binder,
+        trust_by_address,
+        only_connect,
+        resolved,
+        hosts,
+    };
     (options, events)
 }
 

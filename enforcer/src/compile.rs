@@ -188,7 +188,9 @@ impl Compiled {
         // Stand-ins for whatever may be created below; a subject that holds for all of them holds for any.
         const BELOW: [&str; 3] = ["/\u{1}a", "/\u{1}a/\u{1}b", "/\u{1}a/\u{1}b/\u{1}c"];
         let base = path.trim_end_matches('/');
-        let mut subjects = CgroupSubjects::default();
+        let exempt = |unit: &str| self.policy.sockets().exempt.iter().any(|own| &**own == unit);
+        let mut subjects =
+            CgroupSubjects { exempt: path.split('/').any(exempt).into(), ..CgroupSubjects::default() };
         for (class, rule) in numbered(&self.policy) {
             let Some(rule) = rule.subjects() else { continue };
             if rule.is_match_cgroup(path) {
@@ -201,9 +203,10 @@ impl Compiled {
         subjects
     }
 
-    /// Whether some rule has a cgroup or unit among its subjects.
+    /// Whether the policy tells cgroups apart: some rule has a cgroup or unit among its subjects, or some sockets are refused
+    /// except to units.
     pub fn has_cgroup_subjects(&self) -> bool {
-        self.policy.rules().iter().any(has_cgroups)
+        self.policy.default().action == Action::Deny || self.policy.rules().iter().any(has_cgroups)
     }
 
     /// Whether answers that no rule matches are bound too.

@@ -22,7 +22,7 @@ use enforcer_common::{
     Address, Binding, FRESH_ENTRIES, Vector,
     control::{Control, Counter},
     dns::{Doubt, Holder},
-    event::ConnectEvent,
+    event::{ConnectEvent, Kind},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -453,9 +453,15 @@ impl Engine {
             }
         }
         for event in &raw {
-            let mut connect = events::connect(self, event);
-            connect.cause = self.attribute(event, &connect.results);
-            emit(report::Event::NetTcpConnect(connect));
+            let mut attempt = events::attempt(self, event);
+            emit(match Kind::of(event.kind) {
+                Kind::PacketDenied => report::Event::NetPacketDenied(attempt),
+                Kind::TcpConnect => {
+                    attempt.cause = self.attribute(event, &attempt.results);
+                    report::Event::NetTcpConnect(attempt)
+                }
+                Kind::UdpSend => report::Event::NetUdpSend(attempt),
+            });
         }
         Ok(raw.len())
     }

@@ -182,8 +182,12 @@ fn enter(command: &mut Command, door: File, user: Option<User>) {
 
 /// One line for each denied destination.
 fn tell(event: &Event, seen: &mut Seen) {
-    let Event::NetTcpConnect(connect) = event else { return };
-    seen.connects += 1;
+    let (Event::NetPacketDenied(connect) | Event::NetTcpConnect(connect) | Event::NetUdpSend(connect)) =
+        event
+    else {
+        return;
+    };
+    seen.connects += u64::from(matches!(event, Event::NetTcpConnect(_)));
     if connect.verdict != Verdict::Deny {
         return;
     }

@@ -41,6 +41,8 @@ pub struct Place {
     pub no_binder: bool,
     /// Believe an answer by its server's address alone: for the tests that show what the other checks are good for.
     pub trust_by_address: bool,
+    /// Judge connects alone: for the test that shows what the other hooks are good for.
+    pub only_connect: bool,
 }
 
 /// Loaded and attached programs with their maps. Dropping it detaches everything.
@@ -69,7 +71,7 @@ impl Kernel {
         settings.trust_by_address = place.trust_by_address.into();
         [settings.query_key_start, settings.query_key_multiplier] = [random()?, random()?];
         let mut ebpf = object::load(&settings)?;
-        attach::load_programs(&mut ebpf, backend)?;
+        attach::load_programs(&mut ebpf, backend, &place)?;
         let inner = object::InnerMaps::of(&ebpf)?;
         Ok(Self { ebpf, inner, backend, hooks: Vec::new(), place, cgroups: BTreeMap::new() })
     }
@@ -189,7 +191,7 @@ impl Kernel {
         tables::counters(self)
     }
 
-    /// The ring of connect events. Can be taken once.
+    /// The ring of events about attempts. Can be taken once.
     ///
     /// # Errors
     /// It was taken already, or cannot be mapped.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use policy_schema::{Diagnostic, Mode, Protocol, Verdict};
+use policy_schema::{Diagnostic, Mode, Verdict};
 
 use crate::backend::Backend;
 use crate::cause::Cause;
@@ -15,10 +15,12 @@ use crate::name::Name;
 mod clock;
 mod escape;
 mod json;
+mod protocol;
 mod sink;
 mod text;
 
 pub(crate) use clock::Rfc3339;
+pub use protocol::IpProtocol;
 pub use sink::{Format, Sink, SinkError, SinkSpec, SpecError, Target};
 
 /// Something that happened.
@@ -44,8 +46,12 @@ pub enum Event {
         /// How many since the last such event.
         count: u64,
     },
+    /// A packet was denied that no call before has been refused for: `NetPacketDenied`.
+    NetPacketDenied(Connect),
     /// A connect attempt was judged: `NetTCPConnect`.
     NetTcpConnect(Connect),
+    /// The first datagram of a socket to a destination was judged: `NetUDPSend`.
+    NetUdpSend(Connect),
     /// A policy was read and refused; what was in force stays in force.
     PolicyRejected {
         /// When.
@@ -90,7 +96,7 @@ pub enum Event {
     },
 }
 
-/// A judged connect attempt.
+/// A judged attempt: a connect, a datagram, a packet.
 #[derive(Clone, Debug)]
 pub struct Connect {
     /// When.
@@ -103,8 +109,8 @@ pub struct Connect {
     pub results: Vec<Name>,
     /// Why it has none.
     pub cause: Option<Cause>,
-    /// The transport.
-    pub protocol: Protocol,
+    /// The protocol.
+    pub protocol: IpProtocol,
     /// What the rules say.
     pub verdict: Verdict,
     /// It was refused in fact.
@@ -117,7 +123,7 @@ pub struct Connect {
     pub effective_rule: RuleName,
     /// Version of the policy that judged.
     pub policy_version: u64,
-    /// Process id.
+    /// Process id, 0 if unknown.
     pub pid: u32,
     /// Process id of the parent.
     pub ppid: u32,

@@ -44,6 +44,8 @@ pub struct Options {
     pub no_binder: bool,
     /// Believe an answer by its server's address alone.
     pub trust_by_address: bool,
+    /// Judge connects alone.
+    pub only_connect: bool,
     /// The socket of systemd-resolved's monitor.
     pub resolved: PathBuf,
     /// The hosts file.
@@ -550,8 +552,8 @@ fn place(options: &Options) -> Result<Place, SessionError> {
             (level > 0).then_some(Scope { id: cgroups::id_of(&directory)?, path: directory, level })
         }
     };
-    let &Options { no_binder, trust_by_address, .. } = options;
-    Ok(Place { root, scope, no_binder, trust_by_address })
+    let &Options { no_binder, trust_by_address, only_connect, .. } = options;
+    Ok(Place { root, scope, no_binder, trust_by_address, only_connect })
 }
 
 /// What is looked up for rules with `preResolve`: asked of the machine's resolvers, or those that the policy lists.

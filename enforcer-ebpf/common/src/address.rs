@@ -58,6 +58,24 @@ impl Address {
         }
     }
 
+    /// The IPv4 address inside this IPv6 address, to which a translator or tunnel passes on what is sent to it: NAT64 by
+    /// its well-known prefix (RFC 6052 section 2.1), 6to4 (RFC 3056 section 2), Teredo (RFC 4380 section 4: the client's,
+    /// inverted), v4-compatible (RFC 4291 section 2.5.5.1). A v4-mapped address is no address inside another.
+    #[inline(always)]
+    pub fn embedded(&self) -> Option<Self> {
+        let (high, low) = self.halves();
+        let inner = if high >> 48 == 0x2002 {
+            (high >> 16) as u32
+        } else if high >> 32 == 0x2001_0000 {
+            !(low as u32)
+        } else if low >> 32 == 0 && (high == 0x0064_ff9b_0000_0000 || high == 0 && low > 1) {
+            low as u32
+        } else {
+            return None;
+        };
+        Some(Self::from_halves(0, 0xffff_0000_0000 | u64::from(inner)))
+    }
+
     /// `127.0.0.0/8` and `::1`.
     #[inline(always)]
     pub fn is_loopback(&self) -> bool {

@@ -76,6 +76,8 @@ pub struct CgroupSubjects {
     pub own: Vector,
     /// Rules whose subject holds for every cgroup below this one, whatever its name.
     pub below: Vector,
+    /// 1 if it may open sockets that no rule can judge (`sockets.exempt`).
+    pub exempt: u64,
 }
 
 const _: () = assert!(size_of::<Binding>() == 3 * 64 + 8, "a binding has no padding");

@@ -75,10 +75,18 @@ pub enum Counter {
     SegmentsHeld,
     /// Segments of DNS over TCP in whose stream it is not known where messages begin.
     SegmentsUnread,
+    /// Packets that only the program at the wire refused.
+    PacketsRefused,
+    /// Packets to be sent whose headers cannot be read.
+    PacketsUnreadable,
+    /// Sockets for which there was no memory: each of their packets is judged for itself.
+    FlowsUnrecorded,
+    /// Sockets refused because no rule can judge where they send to.
+    SocketsRefused,
 }
 
 /// Number of counters.
-pub const COUNTERS: usize = 23;
+pub const COUNTERS: usize = 27;
 
 impl Counter {
     /// Every counter, with the name under which it is reported.
@@ -106,6 +114,10 @@ impl Counter {
         (Self::QueriesRefused, "queriesRefused"),
         (Self::SegmentsHeld, "segmentsHeld"),
         (Self::SegmentsUnread, "segmentsUnread"),
+        (Self::PacketsRefused, "packetsRefused"),
+        (Self::PacketsUnreadable, "packetsUnreadable"),
+        (Self::FlowsUnrecorded, "flowsUnrecorded"),
+        (Self::SocketsRefused, "socketsRefused"),
     ];
 }
 
@@ -123,6 +135,20 @@ pub struct Settings {
     pub scope_level: u32,
     /// `offsetof(struct socket, type)`.
     pub socket_type: u32,
+    /// `offsetof(struct socket, sk)`.
+    pub socket_sk: u32,
+    /// `offsetof(struct sock, sk_protocol)`.
+    pub sock_protocol: u32,
+    /// `offsetof(struct sock_common, skc_family)`.
+    pub sock_family: u32,
+    /// Offset of `skc_net_refcnt` in `struct sock_common`, in bits.
+    pub sock_net_refcnt: u32,
+    /// `offsetof(struct msghdr, msg_name)`.
+    pub msghdr_name: u32,
+    /// `offsetof(struct msghdr, msg_namelen)`.
+    pub msghdr_namelen: u32,
+    /// `offsetof(struct msghdr, msg_flags)`.
+    pub msghdr_flags: u32,
     /// `offsetof(struct task_struct, real_parent)`.
     pub task_real_parent: u32,
     /// `offsetof(struct task_struct, tgid)`.
@@ -159,4 +185,6 @@ pub struct Settings {
     pub user_ns_inum: u32,
     /// 1 = believe an answer by its server's address alone: for the tests that show what the rest is good for.
     pub trust_by_address: u32,
+    /// Nothing.
+    pub reserved: u32,
 }

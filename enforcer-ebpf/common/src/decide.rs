@@ -95,7 +95,30 @@ pub struct Attempt {
     pub uid: u32,
     /// Now, in nanoseconds of `CLOCK_BOOTTIME`.
     pub now: u64,
+    /// Which rules strike.
+    pub reach: Reach,
 }
+
+impl Attempt {
+    /// What is judged besides for the address inside this one's: whoever names it means it, an allow needs the outer one.
+    #[inline(always)]
+    #[must_use]
+    pub fn inside(&self, address: Address) -> Self {
+        Self { address: address.destination(), reach: Reach::Named, ..*self }
+    }
+}
+
+/// Which rules an attempt meets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// All of them, and the default.
+    All,
+    /// Deny rules that name the address, or a network that it is in; else it is a built-in allow.
+    Named,
+}
+
+const _: () =
+    assert!(size_of::<Attempt>() == 32, "no padding: older kernels pass no uninitialized memory on");
 
 /// What [`decide()`] asks of the maps. Every answer stays valid while the decision runs.
 pub trait Lookup {
@@ -169,16 +192,9 @@ impl Protection {
         Self(if matches!(port, 53 | 853) { Self::PROTECTED | Self::BUILTIN } else { Self::PROTECTED })
     }
 
-    /// All ones if no name rule denies the address.
     #[inline(always)]
-    fn protected(self) -> u64 {
-        (self.0 & Self::PROTECTED).wrapping_neg()
-    }
-
-    /// All ones if only a deny rule with a CIDR reaches it.
-    #[inline(always)]
-    fn builtin(self) -> u64 {
-        ((self.0 & Self::BUILTIN) >> 1).wrapping_neg()
+    fn is(self, bit: u64) -> bool {
+        self.0 & bit != 0
     }
 }
 
@@ -255,52 +271,53 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     let meta = Meta::of(image).ok_or(Error::NoImage)?;
     let ports = image::ports(image, &meta, attempt.protocol, attempt.port).ok_or(Error::NoImage)?;
 
-    let cidr = lookup.cidr(&attempt.address)?;
-    let user = lookup.user(attempt.uid)?;
-    let (cgroup, unclassified) = if !meta.by_cgroup() {
-        (None, 0)
-    } else {
-        match lookup.cgroup()? {
-            Some(classified) => (Some(&classified.own), 0),
-            None => (lookup.ancestor()?, u64::MAX),
-        }
-    };
-    let fresh = lookup.fresh(&attempt.address)?;
-    let older = lookup.older(&attempt.address)?;
-    let truth = lookup.truth(&attempt.address)?;
-
-    let protection = lookup.protection(&attempt.address, attempt.port);
     let zero = unknown_zero(attempt.now);
     let nothing = Found { word: zero, bits: zero, denies: zero };
+    // Filled in where it lies: the stack has no room for a second copy.
     let mut words = Words::<L> {
         image,
         ports,
-        user,
-        cgroup,
-        cidr,
-        fresh,
-        older,
-        truth,
+        user: lookup.user(attempt.uid)?,
+        cgroup: None,
+        cidr: None,
+        fresh: None,
+        older: None,
+        truth: None,
         now: attempt.now,
-        // Bits of the words that a condition switches off for all rules, or for the deny rules.
-        unclassified,
-        protected: protection.protected(),
-        builtin: protection.builtin(),
+        flags: zero,
         verdict: nothing,
         effective: nothing,
-        expiries: zero,
-        damaged: zero,
     };
+    words.cidr = lookup.cidr(&attempt.address)?;
+    if meta.by_cgroup() {
+        match lookup.cgroup()? {
+            Some(classified) => words.cgroup = Some(&classified.own),
+            None => {
+                words.cgroup = lookup.ancestor()?;
+                words.flags |= UNCLASSIFIED;
+            }
+        }
+    }
+    words.fresh = lookup.fresh(&attempt.address)?;
+    words.older = lookup.older(&attempt.address)?;
+    words.truth = lookup.truth(&attempt.address)?;
+
+    let protection = lookup.protection(&attempt.address, attempt.port);
+    let named = attempt.reach == Reach::Named;
+    let is_builtin = protection.is(Protection::BUILTIN) || named;
+    words.flags |= flag(PROTECTED, protection.is(Protection::PROTECTED))
+        | flag(BUILTIN, is_builtin)
+        | flag(NAMED, named);
     L::Loop::repeat(meta.words(), &mut words);
-    if words.damaged != 0 {
+    if words.flags & DAMAGED != 0 {
         return Err(Error::NoImage);
     }
     let (verdict, effective) = (words.verdict, words.effective);
 
     // An allowance like any other: it ends with the binding.
-    let literal = meta.literal_deny() && words.expiries == 0;
+    let literal = meta.literal_deny() && words.flags & LOOKED_UP == 0;
     let fallback = |enforced_only: bool| {
-        if protection.builtin() != 0 {
+        if is_builtin {
             return (Verdict::Allow, RuleId::BUILTIN);
         }
         if literal && (!enforced_only || meta.literal_enforced()) {
@@ -325,6 +342,22 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
         RuleId(class) => image::errno(image, class).filter(|errno| *errno != 0).unwrap_or(EPERM),
     };
     Ok(Decision { verdict, rule, effective, effective_rule, errno })
+}
+
+impl Decision {
+    /// What becomes of this decision where an address inside the address was judged, too: a deny of either strikes.
+    #[inline(always)]
+    #[must_use]
+    pub fn join(mut self, inner: Self) -> Self {
+        if matches!((self.verdict, inner.verdict), (Verdict::Allow, Verdict::Deny)) {
+            (self.verdict, self.rule) = (inner.verdict, inner.rule);
+        }
+        if matches!((self.effective, inner.effective), (Verdict::Allow, Verdict::Deny)) {
+            (self.effective, self.effective_rule, self.errno) =
+                (inner.effective, inner.effective_rule, inner.errno);
+        }
+        self
+    }
 }
 
 /// What happens to queries to servers that are no trusted resolvers; a control word.
@@ -407,15 +440,36 @@ struct Words<'a, L: Lookup> {
     older: Option<&'a Binding>,
     truth: Option<&'a Binding>,
     now: u64,
-    unclassified: u64,
-    protected: u64,
-    builtin: u64,
+    /// [`UNCLASSIFIED`] to [`DAMAGED`]; in one word, because the stack is small.
+    flags: u64,
     verdict: Found,
     effective: Found,
-    /// Every expiry that is not over, or-ed; 0 = no lookup that still counts.
-    expiries: u64,
-    /// 1 if the image lacks a word.
-    damaged: u64,
+}
+
+/// The cgroup is not classified.
+const UNCLASSIFIED: u64 = 1;
+/// No name denies the address.
+const PROTECTED: u64 = 2;
+/// Only a deny rule that names the address reaches it: a CIDR, ..
+const BUILTIN: u64 = 4;
+/// .. or a name, too, unless it is protected.
+const NAMED: u64 = 8;
+/// Some lookup of the address still counts.
+const LOOKED_UP: u64 = 16;
+/// The image lacks a word.
+const DAMAGED: u64 = 32;
+
+#[inline(always)]
+fn flag(flag: u64, set: bool) -> u64 {
+    if set { flag } else { 0 }
+}
+
+impl<L: Lookup> Words<'_, L> {
+    /// All ones if the flag is set: bits of the words that a condition switches off, for all rules or for some.
+    #[inline(always)]
+    fn mask(&self, flag: u64) -> u64 {
+        (self.flags >> flag.trailing_zeros() & 1).wrapping_neg()
+    }
 }
 
 impl<L: Lookup> Step for Words<'_, L> {
@@ -423,14 +477,16 @@ impl<L: Lookup> Step for Words<'_, L> {
     fn step(&mut self, index: u32) -> ControlFlow<()> {
         let word = Word::of(index.into());
         let Some(classes) = ClassWord::of(self.image, word) else {
-            self.damaged = 1;
+            self.flags |= DAMAGED;
             return ControlFlow::Break(());
         };
         let denies = classes.bits(ClassVector::Deny);
         let (mut any_names, mut all_names, mut except_names) = (0, u64::MAX, 0);
         for binding in [self.fresh, self.older, self.truth] {
             let part = |part| L::binding_word(binding, part, word, self.now, denies);
-            self.expiries |= part(BindingPart::Expiry);
+            // Without a branch, as in `Found::keep`.
+            let expiry = part(BindingPart::Expiry);
+            self.flags |= (expiry | expiry.wrapping_neg()) >> 63 << LOOKED_UP.trailing_zeros();
             any_names |= part(BindingPart::Any);
             all_names &= part(BindingPart::All);
             except_names |= part(BindingPart::Except);
@@ -441,13 +497,14 @@ impl<L: Lookup> Step for Words<'_, L> {
         let subjects = classes.bits(ClassVector::Everyone)
             | L::vector_word(self.user, word)
             | L::vector_word(self.cgroup, word)
-            | classes.bits(ClassVector::ByCgroup) & denies & self.unclassified;
+            | classes.bits(ClassVector::ByCgroup) & denies & self.mask(UNCLASSIFIED);
         // A rule that wants all sightings wants at least one.
         let names = any_names & (all_names | !classes.bits(ClassVector::AllSightings));
-        let names = names & !(denies & self.protected) & !except_cidrs;
+        let names = names & !(denies & self.mask(PROTECTED)) & !except_cidrs;
         let cidrs = cidrs & !except_names & !except_cidrs;
-        let destination = (names | classes.bits(ClassVector::AnyDestination)) & !self.builtin
-            | cidrs & (denies | !self.builtin);
+        let destination = (names | classes.bits(ClassVector::AnyDestination)) & !self.mask(BUILTIN)
+            | cidrs & (denies | !self.mask(BUILTIN));
+        let destination = destination | names & denies & self.mask(NAMED);
         let matched = destination & self.ports[word] & subjects;
         self.verdict.keep(word, matched, denies);
         self.effective.keep(word, matched & classes.bits(ClassVector::Enforced), denies);

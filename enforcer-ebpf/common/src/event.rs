@@ -5,7 +5,30 @@ use crate::Address;
 /// Bytes kept of an executable's path, the end of the path if it is longer.
 pub const EXE_MAX: usize = 256;
 
-/// One judged connect attempt: the raw form of `NetTCPConnect`.
+/// What an event tells of.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// `NetTCPConnect`: a connect, or what opens a connection without one.
+    TcpConnect = 0,
+    /// `NetUDPSend`: the first datagram of a socket to a destination.
+    UdpSend = 1,
+    /// `NetPacketDenied`: a packet that no hook before the wire has refused.
+    PacketDenied = 2,
+}
+
+impl Kind {
+    /// The kind with this number; any other number is a packet.
+    pub fn of(number: u8) -> Self {
+        match number {
+            0 => Self::TcpConnect,
+            1 => Self::UdpSend,
+            _ => Self::PacketDenied,
+        }
+    }
+}
+
+/// One judged attempt: the raw form of `NetTCPConnect`, `NetUDPSend` and `NetPacketDenied`.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ConnectEvent {
@@ -15,9 +38,9 @@ pub struct ConnectEvent {
     pub version: u64,
     /// Id of the caller's cgroup (v2).
     pub cgroup: u64,
-    /// Where to, as the application named it.
+    /// Where to, as the application named it; of a packet, as it is on the wire.
     pub address: Address,
-    /// Process id in the initial namespace.
+    /// Process id in the initial namespace; 0 if unknown.
     pub pid: u32,
     /// Thread id.
     pub tid: u32,
@@ -35,6 +58,12 @@ pub struct ConnectEvent {
     pub flags: u8,
     /// Errno of the refusal, 0 if allowed.
     pub errno: u8,
+    /// A [`Kind`].
+    pub kind: u8,
+    /// Number of the IP protocol.
+    pub protocol: u8,
+    /// Nothing.
+    pub reserved: [u8; 6],
     /// Name of the thread, NUL-terminated.
     pub comm: [u8; 16],
     /// Where the walk up the executable's path stands while the event is filled: a dentry and a mount. 0 afterwards.
@@ -69,4 +98,5 @@ impl ConnectEvent {
     }
 }
 
-const _: () = assert!(size_of::<ConnectEvent>() == 24 + 16 + 16 + 8 + 16 + 16 + 8 + EXE_MAX, "no padding");
+const _: () =
+    assert!(size_of::<ConnectEvent>() == 24 + 16 + 16 + 8 + 8 + 16 + 16 + 8 + EXE_MAX, "no padding");

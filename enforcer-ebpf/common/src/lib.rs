@@ -15,16 +15,19 @@ pub mod control;
 pub mod decide;
 pub mod dns;
 pub mod event;
+pub mod flow;
 pub mod image;
 pub mod name;
 pub mod packet;
 pub mod repeat;
+pub mod sockaddr;
 pub mod stream;
 pub mod vector;
+pub mod wire;
 
 pub use address::Address;
 pub use binding::{Binding, CgroupSubjects, CidrEntry, SightingWord};
-pub use decide::{Attempt, Decision, Lookup, RuleId, Verdict, decide};
+pub use decide::{Attempt, Decision, Lookup, Reach, RuleId, Verdict, decide};
 pub use vector::Vector;
 
 /// Most rules a policy can have: one bit each in a [`Vector`].

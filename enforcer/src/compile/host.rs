@@ -2,8 +2,8 @@
 
 use super::{Compiled, cidrs};
 use enforcer_common::{
-    Address, Attempt, Binding, CgroupSubjects, CidrEntry, Decision, Lookup, Vector, decide, decide::Error,
-    image::Protocol, repeat::HostLoop,
+    Address, Attempt, Binding, CgroupSubjects, CidrEntry, Decision, Lookup, Reach, Vector, decide,
+    decide::Error, image::Protocol, repeat::HostLoop,
 };
 use policy_schema::Connection;
 use std::collections::BTreeMap;
@@ -42,9 +42,13 @@ impl<'a> HostMaps<'a> {
             policy_schema::Protocol::Udp => Protocol::Udp,
         };
         let uid = connection.uid.unwrap_or(NOBODY);
-        let attempt = Attempt { address, port: connection.port, protocol, uid, now };
+        let attempt = Attempt { address, port: connection.port, protocol, uid, now, reach: Reach::All };
+        let mut decision = decide(&maps, &attempt)?;
+        if let Some(inner) = address.embedded() {
+            decision = decision.join(decide(&maps, &attempt.inside(inner))?);
+        }
         let others = compiled.other_resolvers();
-        Ok(others.judge(decide(&maps, &attempt)?, attempt.port, connection.resolver))
+        Ok(others.judge(decision, attempt.port, connection.resolver))
     }
 }
 

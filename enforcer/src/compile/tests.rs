@@ -56,7 +56,7 @@ fn a_subject_that_holds_for_everything_below_is_known_as_such() {
         RuleText { units: vec!["nginx.service"], ..RuleText::default() },
     ]);
     let subjects = |path| {
-        let CgroupSubjects { own, below } = compiled.cgroup(path);
+        let CgroupSubjects { own, below, exempt: _ } = compiled.cgroup(path);
         (own.classes().collect::<Vec<_>>(), below.classes().collect::<Vec<_>>())
     };
     assert_eq!(subjects("/ci"), (vec![], vec![0]));

@@ -4,18 +4,18 @@ use super::{Engine, rejected::Rejection};
 use crate::{
     compile::Compiled,
     process,
-    report::{Connect, Event, RuleName},
+    report::{Connect, Event, IpProtocol, RuleName},
 };
 use enforcer_common::{
     RuleId,
     dns::Doubt,
     event::{ConnectEvent, flag},
 };
-use policy_schema::{Mode, Protocol, Verdict};
+use policy_schema::{Mode, Verdict};
 use std::{sync::Arc, time::SystemTime};
 
-/// `NetTCPConnect` with everything that is known about the attempt.
-pub(super) fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
+/// Everything that is known about an attempt.
+pub(super) fn attempt(engine: &Engine, event: &ConnectEvent) -> Connect {
     let policy = engine.policies.get(&event.version).map(Arc::as_ref);
     let rule = RuleId(event.rule);
     Connect {
@@ -24,7 +24,7 @@ pub(super) fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
         port: event.port,
         results: engine.names.names(&event.address),
         cause: None,
-        protocol: Protocol::Tcp,
+        protocol: IpProtocol(event.protocol),
         verdict: if event.flags & flag::DENY != 0 { Verdict::Deny } else { Verdict::Allow },
         blocked: event.flags & flag::BLOCKED != 0,
         mode: mode(policy, rule),
@@ -36,7 +36,9 @@ pub(super) fn connect(engine: &Engine, event: &ConnectEvent) -> Connect {
         tid: event.tid,
         uid: event.uid,
         comm: text(&event.comm),
-        exe: process::executable(event.pid, process::kernel_path(event).as_deref()),
+        exe: (event.pid != 0)
+            .then(|| process::executable(event.pid, process::kernel_path(event).as_deref()))
+            .flatten(),
         cgroup: engine.cgroups.path_of(event.cgroup).map(str::to_owned),
         backend: engine.kernel.backend(),
     }

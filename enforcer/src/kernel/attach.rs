@@ -4,7 +4,8 @@ use super::{Backend, KernelError, Place, object::describe};
 use aya::{
     Btf, Ebpf,
     programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Lsm, Program, ProgramError,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Lsm, Program,
+        ProgramError,
     },
 };
 use std::{
@@ -32,27 +33,51 @@ pub struct Scope {
     pub level: u32,
 }
 
+/// What judges connects by cgroup.
+const CONNECT: [&str; 2] = ["connect4", "connect6"];
+/// What judges datagrams, in either backend: the cgroup hooks know the socket.
+const SENDMSG: [&str; 2] = ["sendmsg4", "sendmsg6"];
+/// What remembers which server a socket asks and where it goes, whoever judges.
+const OBSERVERS: [&str; 4] = ["name_connect4", "name_connect6", "name_sendmsg4", "name_sendmsg6"];
+/// What sees packets, of all.
+const PACKET_OBSERVERS: [(&str, CgroupSkbAttachType); 2] =
+    [("egress", CgroupSkbAttachType::Egress), ("ingress", CgroupSkbAttachType::Ingress)];
+/// What judges packets, and remembers whom a socket may answer.
+const WIRE: [(&str, CgroupSkbAttachType); 2] =
+    [("wire_ingress", CgroupSkbAttachType::Ingress), ("wire_egress", CgroupSkbAttachType::Egress)];
+/// Remembers whose a socket is.
+const SOCKET_OBSERVER: &str = "name_socket";
+/// What judges as security module: each program has the name of its hook.
+const SECURITY: [&str; 4] = ["socket_connect", "socket_sendmsg", "sctp_bind_connect", "socket_create"];
+
+/// The programs as security module that are wanted.
+fn security(place: &Place) -> &'static [&'static str] {
+    if place.only_connect { &["socket_connect"] } else { &SECURITY }
+}
+
 /// Loads the programs that a backend needs.
-pub(super) fn load_programs(ebpf: &mut Ebpf, backend: Backend) -> Result<(), KernelError> {
+pub(super) fn load_programs(ebpf: &mut Ebpf, backend: Backend, place: &Place) -> Result<(), KernelError> {
     let refused = |program| move |error: ProgramError| refusal(program, &error);
     match backend {
         Backend::Cgroup => {
-            for name in ["connect4", "connect6"] {
+            for name in CONNECT {
                 program::<CgroupSockAddr>(ebpf, name)?.load().map_err(refused(name))?;
             }
         }
         Backend::Lsm => {
             let btf = Btf::from_sys_fs().map_err(|error| KernelError::Btf(error.to_string()))?;
-            let name = "socket_connect";
-            program::<Lsm>(ebpf, name)?.load(name, &btf).map_err(refused(name))?;
+            for &name in security(place) {
+                program::<Lsm>(ebpf, name)?.load(name, &btf).map_err(refused(name))?;
+            }
         }
     }
-    for name in OBSERVERS {
+    for name in OBSERVERS.into_iter().chain(SENDMSG) {
         program::<CgroupSockAddr>(ebpf, name)?.load().map_err(refused(name))?;
     }
-    for name in ["egress", "ingress"] {
+    for (name, _) in PACKET_OBSERVERS.into_iter().chain(WIRE) {
         program::<CgroupSkb>(ebpf, name)?.load().map_err(refused(name))?;
     }
+    program::<CgroupSock>(ebpf, SOCKET_OBSERVER)?.load().map_err(refused(SOCKET_OBSERVER))?;
     tell_cost(ebpf);
     Ok(())
 }
@@ -67,51 +92,76 @@ fn tell_cost(ebpf: &Ebpf) {
     }
 }
 
-/// What remembers which server a socket asks, whoever judges.
-const OBSERVERS: [&str; 4] = ["name_connect4", "name_connect6", "name_sendmsg4", "name_sendmsg6"];
-
 /// Attaches what was loaded: what observes at the root, the deciders at the scope. An answer is seen only where its query
-/// was.
+/// was. The wire comes last: what is named is known before it is judged there.
 pub(super) fn attach(ebpf: &mut Ebpf, backend: Backend, place: &Place) -> Result<Vec<Hook>, KernelError> {
     let mut hooks = Vec::new();
-    let single = CgroupAttachMode::Single;
-
-    let root = open(&place.root)?;
-    let at = place.root.display();
+    let scope = place.scope.as_ref().map_or(&place.root, |scope| &scope.path);
     for name in OBSERVERS {
-        program::<CgroupSockAddr>(ebpf, name)?
-            .attach(&root, single)
-            .map_err(|error| failure(name, &at, &error))?;
-        let hook = name.trim_start_matches("name_");
-        hooks.push(Hook { program: name, to: format!("cgroup/{hook} of `{at}`") });
+        hooks.push(address_hook(ebpf, name, &place.root)?);
     }
-    for (name, kind) in [("egress", CgroupSkbAttachType::Egress), ("ingress", CgroupSkbAttachType::Ingress)] {
-        program::<CgroupSkb>(ebpf, name)?
-            .attach(&root, kind, single)
-            .map_err(|error| failure(name, &at, &error))?;
-        hooks.push(Hook { program: name, to: format!("cgroup_skb/{name} of `{at}`") });
+    hooks.push(socket_hook(ebpf, SOCKET_OBSERVER, &place.root)?);
+    for (name, kind) in PACKET_OBSERVERS {
+        hooks.push(packet_hook(ebpf, name, kind, &place.root)?);
     }
-
     match backend {
         Backend::Cgroup => {
-            let path = place.scope.as_ref().map_or(&place.root, |scope| &scope.path);
-            let directory = open(path)?;
-            for name in ["connect4", "connect6"] {
-                program::<CgroupSockAddr>(ebpf, name)?
-                    .attach(&directory, single)
-                    .map_err(|error| failure(name, path.display(), &error))?;
-                hooks.push(Hook { program: name, to: format!("cgroup/{name} of `{}`", path.display()) });
+            for name in CONNECT {
+                hooks.push(address_hook(ebpf, name, scope)?);
             }
         }
         Backend::Lsm => {
-            let name = "socket_connect";
-            program::<Lsm>(ebpf, name)?
-                .attach()
-                .map_err(|error| failure(name, "lsm/socket_connect", &error))?;
-            hooks.push(Hook { program: name, to: "lsm/socket_connect".to_owned() });
+            for &name in security(place) {
+                let to = format!("lsm/{name}");
+                program::<Lsm>(ebpf, name)?.attach().map_err(|error| failure(name, &to, &error))?;
+                hooks.push(Hook { program: name, to });
+            }
         }
     }
+    if place.only_connect {
+        return Ok(hooks);
+    }
+    for name in SENDMSG {
+        hooks.push(address_hook(ebpf, name, scope)?);
+    }
+    for (name, kind) in WIRE {
+        hooks.push(packet_hook(ebpf, name, kind, scope)?);
+    }
     Ok(hooks)
+}
+
+/// Attaches a program that sees the address of a call.
+fn address_hook(ebpf: &mut Ebpf, name: &'static str, cgroup: &Path) -> Result<Hook, KernelError> {
+    program::<CgroupSockAddr>(ebpf, name)?
+        .attach(&open(cgroup)?, CgroupAttachMode::Single)
+        .map_err(|error| failure(name, cgroup.display(), &error))?;
+    Ok(Hook { program: name, to: format!("cgroup/{} of `{}`", hook_of(name), cgroup.display()) })
+}
+
+/// Attaches a program that sees sockets as they are made.
+fn socket_hook(ebpf: &mut Ebpf, name: &'static str, cgroup: &Path) -> Result<Hook, KernelError> {
+    program::<CgroupSock>(ebpf, name)?
+        .attach(&open(cgroup)?, CgroupAttachMode::Single)
+        .map_err(|error| failure(name, cgroup.display(), &error))?;
+    Ok(Hook { program: name, to: format!("cgroup/sock_create of `{}`", cgroup.display()) })
+}
+
+/// Attaches a program that sees packets.
+fn packet_hook(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    kind: CgroupSkbAttachType,
+    cgroup: &Path,
+) -> Result<Hook, KernelError> {
+    program::<CgroupSkb>(ebpf, name)?
+        .attach(&open(cgroup)?, kind, CgroupAttachMode::Single)
+        .map_err(|error| failure(name, cgroup.display(), &error))?;
+    Ok(Hook { program: name, to: format!("cgroup_skb/{} of `{}`", hook_of(name), cgroup.display()) })
+}
+
+/// The hook of a program: its name without what it does there.
+fn hook_of(name: &str) -> &str {
+    name.rsplit('_').next().unwrap_or(name)
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, KernelError>

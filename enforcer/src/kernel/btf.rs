@@ -14,6 +14,13 @@ pub(super) fn settings() -> Result<Settings, KernelError> {
     let offset = |structure, field| offset_of(&btf, structure, field);
     Ok(Settings {
         socket_type: offset("socket", "type")?,
+        socket_sk: offset("socket", "sk")?,
+        sock_protocol: offset("sock", "sk_protocol")?,
+        sock_family: offset("sock_common", "skc_family")?,
+        sock_net_refcnt: bit_offset_of(&btf, "sock_common", "skc_net_refcnt")?,
+        msghdr_name: offset("msghdr", "msg_name")?,
+        msghdr_namelen: offset("msghdr", "msg_namelen")?,
+        msghdr_flags: offset("msghdr", "msg_flags")?,
         task_real_parent: offset("task_struct", "real_parent")?,
         task_tgid: offset("task_struct", "tgid")?,
         task_mm: offset("task_struct", "mm")?,
@@ -36,6 +43,11 @@ pub(super) fn settings() -> Result<Settings, KernelError> {
 
 /// `offsetof(struct structure, field)`, anonymous members looked into.
 fn offset_of(btf: &Btf, structure: &'static str, field: &'static str) -> Result<u32, KernelError> {
+    bit_offset_of(btf, structure, field).map(|bits| bits / 8)
+}
+
+/// The same in bits, for a field of less than a byte.
+fn bit_offset_of(btf: &Btf, structure: &'static str, field: &'static str) -> Result<u32, KernelError> {
     let types = btf.resolve_types_by_name(structure).map_err(|_| KernelError::Type(structure))?;
     types
         .iter()
@@ -43,7 +55,6 @@ fn offset_of(btf: &Btf, structure: &'static str, field: &'static str) -> Result<
             Type::Struct(found) => bits_of(btf, found, field),
             _ => None,
         })
-        .map(|bits| bits / 8)
         .ok_or(KernelError::Type(field))
 }
 

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use policy_schema::{Diagnostic, Mode, Protocol, Verdict};
+use policy_schema::{Diagnostic, Mode, Verdict};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use super::clock::Rfc3339;
 use super::escape::is_harmless;
-use super::{Backend, Connect, Event, RuleName};
+use super::{Backend, Connect, Event, IpProtocol, RuleName};
 use crate::cause::Cause;
 use crate::name::Name;
 
@@ -36,34 +36,11 @@ enum Line<'a> {
         time: Rfc3339,
         count: u64,
     },
+    NetPacketDenied(Attempt<'a>),
     #[serde(rename = "NetTCPConnect")]
-    NetTcpConnect {
-        time: Rfc3339,
-        #[serde(rename = "dstIP")]
-        dst_ip: IpAddr,
-        dst_port: u16,
-        results: &'a [Name],
-        #[serde(skip_serializing_if = "Option::is_none")]
-        cause: Option<Cause>,
-        proto: Protocol,
-        verdict: Verdict,
-        would_deny: bool,
-        blocked: bool,
-        mode: Mode,
-        policy: Option<&'a str>,
-        rule: Option<&'a str>,
-        effective_policy: Option<&'a str>,
-        effective_rule: Option<&'a str>,
-        policy_version: u64,
-        pid: u32,
-        ppid: u32,
-        tid: u32,
-        uid: u32,
-        comm: &'a str,
-        exe: Option<&'a str>,
-        cgroup: Option<&'a str>,
-        backend: Backend,
-    },
+    NetTcpConnect(Attempt<'a>),
+    #[serde(rename = "NetUDPSend")]
+    NetUdpSend(Attempt<'a>),
     PolicyRejected {
         time: Rfc3339,
         diagnostics: &'a [Diagnostic],
@@ -90,6 +67,36 @@ enum Line<'a> {
     },
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Attempt<'a> {
+    time: Rfc3339,
+    #[serde(rename = "dstIP")]
+    dst_ip: IpAddr,
+    dst_port: u16,
+    results: &'a [Name],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Cause>,
+    proto: IpProtocol,
+    verdict: Verdict,
+    would_deny: bool,
+    blocked: bool,
+    mode: Mode,
+    policy: Option<&'a str>,
+    rule: Option<&'a str>,
+    effective_policy: Option<&'a str>,
+    effective_rule: Option<&'a str>,
+    policy_version: u64,
+    pid: Option<u32>,
+    ppid: Option<u32>,
+    tid: Option<u32>,
+    uid: u32,
+    comm: Option<&'a str>,
+    exe: Option<&'a str>,
+    cgroup: Option<&'a str>,
+    backend: Backend,
+}
+
 impl<'a> From<&'a Event> for Line<'a> {
     fn from(event: &'a Event) -> Self {
         match event {
@@ -101,7 +108,9 @@ impl<'a> From<&'a Event> for Line<'a> {
                 count: *count,
             },
             Event::EventsLost { time, count } => Self::EventsLost { time: Rfc3339(*time), count: *count },
-            Event::NetTcpConnect(connect) => connect.into(),
+            Event::NetPacketDenied(packet) => Self::NetPacketDenied(packet.into()),
+            Event::NetTcpConnect(connect) => Self::NetTcpConnect(connect.into()),
+            Event::NetUdpSend(datagram) => Self::NetUdpSend(datagram.into()),
             Event::PolicyRejected { time, diagnostics } => {
                 Self::PolicyRejected { time: Rfc3339(*time), diagnostics }
             }
@@ -126,7 +135,7 @@ impl<'a> From<&'a Event> for Line<'a> {
     }
 }
 
-impl<'a> From<&'a Connect> for Line<'a> {
+impl<'a> From<&'a Connect> for Attempt<'a> {
     fn from(connect: &'a Connect) -> Self {
         let Connect {
             time,
@@ -150,7 +159,9 @@ impl<'a> From<&'a Connect> for Line<'a> {
             cgroup,
             backend,
         } = connect;
-        Self::NetTcpConnect {
+        // Whose a packet is, its socket knows, or nobody.
+        let known = |id: u32| (*pid != 0).then_some(id);
+        Self {
             time: Rfc3339(*time),
             dst_ip: *address,
             dst_port: *port,
@@ -166,11 +177,11 @@ impl<'a> From<&'a Connect> for Line<'a> {
             effective_policy: effective_rule.policy(),
             effective_rule: effective_rule.rule(),
             policy_version: *policy_version,
-            pid: *pid,
-            ppid: *ppid,
-            tid: *tid,
+            pid: known(*pid),
+            ppid: known(*ppid),
+            tid: known(*tid),
             uid: *uid,
-            comm,
+            comm: (*pid != 0).then_some(comm),
             exe: exe.as_deref(),
             cgroup: cgroup.as_deref(),
             backend: *backend,

@@ -1,8 +1,10 @@
 use super::clock::{Rfc3339, TimeOfDay};
-use super::{Backend, Connect, Event, Format, RuleName, Sink, SinkSpec, SpecError, Target, json, text};
+use super::{
+    Backend, Connect, Event, Format, IpProtocol, RuleName, Sink, SinkSpec, SpecError, Target, json, text,
+};
 use crate::cause::Cause;
 use crate::name::Name;
-use policy_schema::{Mode, Protocol, Verdict};
+use policy_schema::{Mode, Verdict};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,7 +21,7 @@ fn connect() -> Connect {
         port: 443,
         results: vec![Name::from_policy("www.evil.example")],
         cause: None,
-        protocol: Protocol::Tcp,
+        protocol: IpProtocol::TCP,
         verdict: Verdict::Deny,
         blocked: true,
         mode: Mode::Enforce,
@@ -64,6 +66,21 @@ fn dates_are_right_across_leap_years() {
     }
     assert_eq!(TimeOfDay(at(1_790_000_000, 123_456_789)).to_string(), "14:13:20.123");
     assert_eq!(Rfc3339(UNIX_EPOCH - Duration::from_secs(5)).to_string(), "1970-01-01T00:00:00.000000000Z");
+}
+
+#[test]
+fn a_packet_of_nobody_has_no_process() {
+    let packet =
+        Connect { pid: 0, ppid: 0, tid: 0, comm: String::new(), protocol: IpProtocol(58), ..connect() };
+    let line = as_json(&Event::NetPacketDenied(packet.clone()));
+    assert!(line.starts_with(r#"{"event":"NetPacketDenied","time":"#), "{line}");
+    assert!(line.contains(r#""proto":"ipv6-icmp""#), "{line}");
+    assert!(line.contains(r#""pid":null,"ppid":null,"tid":null,"uid":1000,"comm":null"#), "{line}");
+    let text = as_text(&Event::NetPacketDenied(packet));
+    assert!(text.contains("www.evil.example:443/ipv6-icmp (203.0.113.7)"), "{text}");
+    assert!(!text.contains("[0]"), "{text}");
+    let line = as_json(&Event::NetUdpSend(Connect { protocol: IpProtocol(200), ..connect() }));
+    assert!(line.starts_with(r#"{"event":"NetUDPSend","#) && line.contains(r#""proto":"200""#), "{line}");
 }
 
 #[test]
@@ -118,7 +135,7 @@ fn a_connect_in_text_is_one_aligned_line() {
     let bare = Connect {
         results: vec![],
         address: "2001:db8::7".parse().unwrap(),
-        protocol: Protocol::Udp,
+        protocol: IpProtocol::UDP,
         ..connect()
     };
     assert!(as_text(&Event::NetTcpConnect(bare)).contains(" [2001:db8::7]:443/udp "));

@@ -4,11 +4,11 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use policy_schema::{Diagnostic, Protocol};
+use policy_schema::Diagnostic;
 
 use super::clock::TimeOfDay;
 use super::escape::{line, word};
-use super::{Connect, Event, RuleName};
+use super::{Connect, Event, IpProtocol, RuleName};
 
 /// ANSI colour of a verdict.
 #[derive(Clone, Copy)]
@@ -34,7 +34,9 @@ pub(super) fn write(event: &Event, colours: bool, out: &mut Vec<u8>) -> io::Resu
             head(out, TimeOfDay(*time), "LOST", paint(Colour::Red))?;
             writeln!(out, "{count} events")
         }
-        Event::NetTcpConnect(connect) => write_connect(connect, colours, out),
+        Event::NetPacketDenied(attempt) | Event::NetTcpConnect(attempt) | Event::NetUdpSend(attempt) => {
+            write_connect(attempt, colours, out)
+        }
         Event::PolicyRejected { time, diagnostics } => {
             for finding in diagnostics {
                 head(out, TimeOfDay(*time), "REJECTED", paint(Colour::Red))?;
@@ -79,16 +81,19 @@ fn write_connect(connect: &Connect, colours: bool, out: &mut Vec<u8>) -> io::Res
         (false, false) => ("ALLOW", Colour::Green, &connect.rule),
     };
     head(out, TimeOfDay(connect.time), verdict, colours.then_some(colour))?;
-    let process = format!("{}[{}] uid={}", word(&connect.comm), connect.pid, connect.uid);
+    let process = match connect.pid {
+        0 => format!("uid={}", connect.uid),
+        pid => format!("{}[{pid}] uid={}", word(&connect.comm), connect.uid),
+    };
     writeln!(out, "{:<44} {process:<28} {}", destination(connect), By(rule))
 }
 
 /// `www.example.com:443 (203.0.113.7)`, `203.0.113.7:443`; further names as their number.
 fn destination(connect: &Connect) -> String {
     let Connect { address, port, results, protocol, .. } = connect;
-    let transport = match protocol {
-        Protocol::Tcp => "",
-        Protocol::Udp => "/udp",
+    let transport = match *protocol {
+        IpProtocol::TCP => String::new(),
+        protocol => format!("/{protocol}"),
     };
     match results.as_slice() {
         [] => format!("{}{transport}", SocketAddr::new(*address, *port)),

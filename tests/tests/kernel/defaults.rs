@@ -139,6 +139,7 @@ rules:
   - { name: malware, action: deny, to: { names: ["denied.test"] } }
   - { name: network, action: allow, to: { cidrs: ["203.0.113.0/24"] } }
   - { name: registry, action: allow, to: { names: ["www.good.example"] } }
+  - { name: ask, action: allow, to: { cidrs: ["198.18.0.54/32"] }, ports: ["53/udp"] }
 "#;
     Machine::each_backend(|backend| {
         let lab = Lab::new().unwrap();

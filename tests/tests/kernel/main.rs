@@ -35,3 +35,4 @@ mod scenario;
 mod spoof;
 mod status;
 mod trial;
+mod wire;

@@ -169,7 +169,14 @@ fn vector(classes: &[u16]) -> Vector {
 }
 
 fn attempt(address: &str) -> Attempt {
-    Attempt { address: to(address).destination(), port: 443, protocol: Protocol::Tcp, uid: 1000, now: NOW }
+    Attempt {
+        address: to(address).destination(),
+        port: 443,
+        protocol: Protocol::Tcp,
+        uid: 1000,
+        now: NOW,
+        reach: Reach::All,
+    }
 }
 
 /// One live sighting that these classes match.
@@ -445,7 +452,7 @@ fn a_classified_cgroup_has_its_own_subjects_only() {
     ] {
         let mut host =
             host(DEFAULT_ALLOW, &[by_cgroup(DENY), by_cgroup(ALLOW)]).named(DESTINATION, sighting(&[0, 1]));
-        host.cgroup = Some(CgroupSubjects { own: vector(own), below: vector(below) });
+        host.cgroup = Some(CgroupSubjects { own: vector(own), below: vector(below), exempt: 0 });
         // The nearest ancestor is not asked about a classified cgroup.
         host.ancestor = Some(vector(&[0, 1]));
         assert_eq!(readings(host.destination()), expected, "{own:?} {below:?}");
@@ -586,6 +593,7 @@ struct World {
     protocol: Protocol,
     uid: u32,
     resolver: bool,
+    reach: Reach,
     learned: [Option<Learned>; 3],
     cidr: Option<(BTreeSet<u16>, BTreeSet<u16>)>,
     user: BTreeSet<u16>,
@@ -596,7 +604,8 @@ struct World {
 /// The documentation of [`decide()`], class by class.
 fn naive(default: Defaults, rules: &[Rule], world: &World) -> Decision {
     let loopback = matches!(world.address, "127.0.0.1" | "::1");
-    let builtin = loopback || (world.resolver && (world.port == 53 || world.port == 853));
+    let named = world.reach == Reach::Named;
+    let builtin = named || loopback || (world.resolver && (world.port == 53 || world.port == 853));
     let spared = loopback || world.resolver;
     let some_rule_by_cgroup = rules.iter().any(|rule| rule.by_cgroup);
     let learned = || world.learned.iter().flatten();
@@ -610,7 +619,7 @@ fn naive(default: Defaults, rules: &[Rule], world: &World) -> Decision {
             && !world.cidr.as_ref().is_some_and(|(_, except)| except.contains(&class))
             && !learned().any(|known| known.except.contains(&class) && (!rule.deny || known.expiry >= NOW));
         let to = if builtin {
-            rule.deny && to_cidr
+            rule.deny && (to_cidr || named && to_name && !spared)
         } else {
             (to_name && !(rule.deny && spared)) || to_cidr || rule.any_destination
         };
@@ -696,17 +705,19 @@ fn world(count: u16) -> impl Strategy<Value = World> {
         prop_oneof![Just(443), Just(53), Just(853), Just(8080)],
         prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)],
         prop::bool::weighted(0.2),
+        prop_oneof![3 => Just(Reach::All), 1 => Just(Reach::Named)],
     );
     let subject =
         (0..3_u32, classes(count), prop::option::of(classes(count)), prop::option::of(classes(count)));
     let cidr = prop::option::of((classes(count), classes(count)));
     (to, [learned(count), learned(count), learned(count)], cidr, subject).prop_map(
-        |((address, port, protocol, resolver), learned, cidr, (uid, user, cgroup, ancestor))| World {
+        |((address, port, protocol, resolver, reach), learned, cidr, (uid, user, cgroup, ancestor))| World {
             address,
             port,
             protocol,
             uid,
             resolver,
+            reach,
             learned,
             cidr,
             user,
@@ -759,10 +770,10 @@ proptest! {
                 (address, CidrEntry { to: set(to), except: set(except), ..CidrEntry::EMPTY })
             }).collect();
             host.users = BTreeMap::from([(world.uid, set(&world.user))]);
-            host.cgroup = world.cgroup.as_ref().map(|own| CgroupSubjects { own: set(own), below: Vector::FULL });
+            host.cgroup = world.cgroup.as_ref().map(|own| CgroupSubjects { own: set(own), below: Vector::FULL, exempt: 0 });
             host.ancestor = world.ancestor.as_ref().map(set);
             let attempt =
-                Attempt { address, port: world.port, protocol: world.protocol, uid: world.uid, now: NOW };
+                Attempt { address, port: world.port, protocol: world.protocol, uid: world.uid, now: NOW, reach: world.reach };
             prop_assert_eq!(decide(&host, &attempt), Ok(naive(default, &rules, &world)), "{:?}", world);
         }
     }

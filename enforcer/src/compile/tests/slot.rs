@@ -6,7 +6,7 @@ use crate::compile::{Compiled, Prefix, cidrs};
 use crate::dns::Answer;
 use crate::names::{NameTable, tests::answer};
 use enforcer_common::{
-    Address, Attempt, Binding, CgroupSubjects, CidrEntry, Lookup, Vector, decide,
+    Address, Attempt, Binding, CgroupSubjects, CidrEntry, Lookup, Reach, Vector, decide,
     decide::{Error, Protection},
     dns::{Scratch, Slot as Binder},
     image::{Buckets, Protocol},
@@ -90,6 +90,7 @@ impl Slot {
             protocol: if connect.udp { Protocol::Udp } else { Protocol::Tcp },
             uid: connect.uid,
             now: NOW + connect.late * SECOND,
+            reach: Reach::All,
         };
         decide(&Caller { slot: self, connect }, &attempt).unwrap().into()
     }

@@ -1,0 +1,64 @@
+//! From whom each socket has received datagrams lately: it may answer them.
+//!
+//! What is kept can only allow, and only what no deny rule names. A peer that is forgotten, because another one takes its
+//! place, is answered by the rules.
+
+use crate::{maps, settings::setting};
+use aya_ebpf::{
+    EbpfContext,
+    btf_maps::Array,
+    helpers::{bpf_ktime_get_boot_ns, generated::bpf_get_socket_cookie},
+    macros::btf_map,
+    programs::SkBuffContext,
+};
+use enforcer_common::{Address, bound::masked, control::Control, flow::Seals, packet::UDP};
+
+/// Index: the lower bits of a hash of socket and peer; value: its upper half, and when in [`UNIT`]s of `CLOCK_BOOTTIME`.
+#[btf_map]
+static PEERS: Array<u64, PLACES> = Array::new();
+
+const PLACES: usize = 65_536;
+/// 2^30 nanoseconds are a good second.
+const UNIT: u32 = 30;
+/// How long a peer may be answered: 30 seconds.
+const ANSWERED: u64 = 28;
+
+/// Remembers that the socket receives a datagram from here.
+#[inline(always)]
+pub(crate) fn receive(ctx: &SkBuffContext, address: &Address, port: u16) {
+    if maps::control(Control::Version) == 0 {
+        return;
+    }
+    let (Some(place), wanted) = entry(ctx, address, port) else { return };
+    // SAFETY: a value of the map; whole words.
+    unsafe {
+        // Not written again and again by every CPU.
+        if place.read_volatile() != wanted {
+            place.write_volatile(wanted);
+        }
+    }
+}
+
+/// Whether the socket has received a datagram from there in the last 30 seconds.
+#[inline(always)]
+pub(crate) fn has_heard(ctx: &impl EbpfContext, address: &Address, port: u16) -> bool {
+    let (Some(place), wanted) = entry(ctx, address, port) else { return false };
+    // SAFETY: a value of the map.
+    let there = unsafe { place.read_volatile() };
+    // The time is the lower half, so the difference is small if the upper ones are the same.
+    wanted.wrapping_sub(there) <= ANSWERED
+}
+
+/// Where it is kept, and what stands there if it is heard at this moment.
+#[inline(always)]
+fn entry(ctx: &impl EbpfContext, address: &Address, port: u16) -> (Option<*mut u64>, u64) {
+    const MASK: u64 = PLACES as u64 - 1;
+    // SAFETY: the context is a packet or an address given to a socket, which the helper wants.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    // SAFETY: plain helper call.
+    let now = unsafe { bpf_ktime_get_boot_ns() } >> UNIT;
+    let key = [setting!(query_key_start), setting!(query_key_multiplier)];
+    let hash = Seals::of(key, address, port, UDP, [cookie, 0]).fresh;
+    let place = PEERS.get_ptr_mut(masked::<MASK>(hash >> 8) as u32);
+    (place, hash & !0xffff_ffff | now & 0xffff_ffff)
+}

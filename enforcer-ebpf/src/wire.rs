@@ -1,0 +1,537 @@
+//! What goes out, judged by the address that it goes to: the stop behind every hook that sees what an application names.
+//!
+//! A program is a chain of functions that hand numbers on, because the stack of all frames in a chain has 512 bytes.
+
+use crate::{
+    answer::{self, Delivery},
+    attempt, count, emit, flow,
+    maps::{self, PolicySlot, Sender},
+    peers,
+    settings::setting,
+    skb::Skb,
+};
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{__sk_buff, bpf_sock, bpf_sock_tuple},
+    helpers::{
+        bpf_ktime_get_boot_ns, bpf_probe_read_kernel,
+        generated::{
+            bpf_get_socket_uid, bpf_sk_fullsock, bpf_sk_lookup_tcp, bpf_sk_release, bpf_skb_cgroup_id,
+        },
+    },
+    programs::SkBuffContext,
+};
+use core::ptr::NonNull;
+use enforcer_common::{
+    Address, Attempt, Decision, Reach, Verdict,
+    bound::opaque,
+    control::{Control, Counter},
+    event::Kind,
+    flow::{Flow, OPENED_BY_PEER, OPENED_HERE, Pass, Seals, Standing},
+    packet::{Bytes as _, TCP, UDP, flag},
+    wire::{ICMPV6, IGMP, Route, STATIONS_MAX, transport},
+};
+
+const SOCK_RAW: u32 = 3;
+/// `enum sock_type`'s two that have connections and ports of their own.
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+/// `TCP_LISTEN` (`include/net/tcp_states.h`).
+const LISTEN: u32 = 10;
+
+/// How [`standing`] packs a [`Standing`].
+const ALLOWED: u64 = 0;
+const ESTABLISHED: u64 = 1;
+const UNKNOWN: u64 = 2;
+
+/// Bits beside the offset of an address in the number that says what is judged: only rules that name it, the address inside
+/// it, for this packet alone.
+const NAMED: u64 = 1 << 32;
+const INSIDE: u64 = 1 << 33;
+const DATED: u64 = 1 << 34;
+/// Above them, the version of the policy that judges.
+const VERSION: u32 = 36;
+
+/// How [`excuse`] answers: not, for as long as the flow lives, or for this packet.
+const NONE: u64 = 0;
+const FLOW: u64 = NAMED;
+const PACKET: u64 = NAMED | DATED;
+
+/// Judges one packet.
+#[inline(always)]
+pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
+    let version = maps::control(Control::Version);
+    if version == 0 {
+        return Delivery::Deliver;
+    }
+    let skb = ctx.skb.skb;
+    let route = read_route(skb);
+    if route == 0 {
+        count::add(Counter::PacketsUnreadable, 1);
+        return if answer::enforces_something() { Delivery::Drop } else { Delivery::Deliver };
+    }
+    let standing = standing(skb, route);
+    let stations = route >> 40 & 0xff;
+    if standing == ALLOWED && stations == 0 {
+        return Delivery::Deliver;
+    }
+    // Names that are over do not end a flow; what names the address ends it.
+    let named = if standing == ESTABLISHED { NAMED } else { 0 };
+    let what = version << VERSION | place(route, 0) | named;
+    if judge_destination(skb, route, what) != 0 {
+        return Delivery::Drop;
+    }
+    let mut index = opaque(1);
+    while index <= route >> 40 & 0xff && index <= u64::from(STATIONS_MAX) {
+        if judge_one(skb, route, version << VERSION | place(route, index)) != 0 {
+            return Delivery::Drop;
+        }
+        index += 1;
+    }
+    Delivery::Deliver
+}
+
+/// Remembers whom a datagram comes from.
+#[inline(always)]
+pub(crate) fn receive(ctx: &SkBuffContext) {
+    let Some(route) = Route::unpack(read_route(ctx.skb.skb)) else { return };
+    let packet = Skb(ctx);
+    if route.protocol == UDP
+        && let (Some(source), Some((port, _))) =
+            (route.address(&packet, route.source_at()), route.ports(&packet))
+    {
+        peers::receive(ctx, &source, port);
+    }
+}
+
+/// [`Route::of`] a packet, packed; 0 if it cannot be read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_route(skb: *mut __sk_buff) -> u64 {
+    Route::of(&Skb(&SkBuffContext::new(skb))).map_or(0, Route::pack)
+}
+
+/// Judges the destination; 1 = the packet is not sent.
+#[inline(always)]
+fn judge_destination(skb: *mut __sk_buff, route: u64, mut what: u64) -> u64 {
+    if what & NAMED == 0 && denies(decide_packet(skb, route, what)) {
+        what |= excuse(skb, route);
+    }
+    judge_one(skb, route, what)
+}
+
+/// Judges one address; 1 = the packet is not sent.
+#[inline(always)]
+fn judge_one(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
+    let mut packed = decide_packet(skb, route, what);
+    if route >> 48 & 1 != 0 {
+        packed = attempt::join(packed, decide_packet(skb, route, what | INSIDE));
+    }
+    conclude_packet(skb, route, what, packed)
+}
+
+/// The version that judges.
+#[inline(always)]
+fn version_of(what: u64) -> u64 {
+    what >> VERSION
+}
+
+/// Where the address stands.
+#[inline(always)]
+fn place(route: u64, index: u64) -> u64 {
+    let v6 = route >> 48 & 1;
+    match index {
+        0 => 16 + 8 * v6,
+        _ => (route >> 24 & 0xffff) + (index - 1) * (4 + 12 * v6),
+    }
+}
+
+/// Whether a decision denies, for whoever asks or in fact. One that could not be made does not: it has its own verdict.
+#[inline(always)]
+fn denies(packed: u64) -> bool {
+    Decision::unpack(packed).is_some_and(|Decision { verdict, effective, .. }| {
+        matches!(verdict, Verdict::Deny) || matches!(effective, Verdict::Deny)
+    })
+}
+
+/// What is known of the flow, before anything is judged.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn standing(skb: *mut __sk_buff, route: u64) -> u64 {
+    let ctx = &SkBuffContext::new(skb);
+    let packet = Skb(ctx);
+    let Some(route) = Route::unpack(route) else { return UNKNOWN };
+    let Some(socket) = socket_of(ctx) else { return UNKNOWN };
+    let Some(flow) = flow::of(socket.as_ptr().cast()) else { return UNKNOWN };
+    if is_upkeep(ctx, socket.as_ptr(), &route) {
+        return ALLOWED;
+    }
+    let Some(address) = route.address(&packet, route.destination_at()) else { return UNKNOWN };
+    let (local, port) = route.ports(&packet).unwrap_or_default();
+    // SAFETY: a value of the storage; whole words.
+    let pass = unsafe { (&raw const (*flow.as_ptr()).wire).read_volatile() };
+    let standing = pass.standing(&flow::seals(&address, port, route.protocol));
+    if standing != Standing::Allowed && route.protocol == TCP && !route.later_fragment {
+        note_opener(ctx, &route, local, flow.as_ptr());
+    }
+    match standing {
+        Standing::Allowed => ALLOWED,
+        Standing::Established => ESTABLISHED,
+        Standing::Unknown => UNKNOWN,
+    }
+}
+
+/// Notes who opened a TCP connection: whoever sent the SYN. Of a connection that is older than this program, whoever listens
+/// at its port.
+#[inline(always)]
+fn note_opener(ctx: &SkBuffContext, route: &Route, local: u16, flow: *mut Flow) {
+    let Some([flags]) = Skb(ctx).load(route.payload + 13) else { return };
+    // SAFETY: a value of the storage; whole words.
+    let known = unsafe { (&raw const (*flow).opened).read_volatile() };
+    let opened = match flags & (flag::SYN | flag::ACK) {
+        flag::SYN => OPENED_HERE,
+        _ if known != 0 => return,
+        both if both == flag::SYN | flag::ACK => OPENED_BY_PEER,
+        _ if listens(ctx, route, local) => OPENED_BY_PEER,
+        _ => OPENED_HERE,
+    };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*flow).opened).write_volatile(opened) };
+}
+
+/// Whether somebody listens at the address and port that the packet comes from. The lookup is for a peer that there is not,
+/// so that it finds no connection (`net/core/filter.c` `sk_lookup`).
+#[inline(always)]
+fn listens(ctx: &SkBuffContext, route: &Route, local: u16) -> bool {
+    const SIZE_V4: u32 = 12;
+    const SIZE_V6: u32 = 36;
+    /// `BPF_F_CURRENT_NETNS`: the socket's own.
+    const OWN: u64 = u64::MAX;
+    // SAFETY: integers, of which all zeros are valid.
+    let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
+    let size = if route.v6 {
+        let Some(source) = Skb(ctx).load::<16>(8) else { return false };
+        tuple.__bindgen_anon_1.ipv6.daddr = words(source);
+        tuple.__bindgen_anon_1.ipv6.dport = local.to_be();
+        SIZE_V6
+    } else {
+        let Some(source) = Skb(ctx).load::<4>(12) else { return false };
+        tuple.__bindgen_anon_1.ipv4.daddr = u32::from_ne_bytes(source);
+        tuple.__bindgen_anon_1.ipv4.dport = local.to_be();
+        SIZE_V4
+    };
+    // SAFETY: the tuple is as long as said; what is found is given back.
+    unsafe {
+        let found = bpf_sk_lookup_tcp(ctx.as_ptr(), &raw mut tuple, size, OWN, 0);
+        if found.is_null() {
+            return false;
+        }
+        let state = (*found).state;
+        bpf_sk_release(found.cast());
+        state == LISTEN
+    }
+}
+
+#[inline(always)]
+fn words(octets: [u8; 16]) -> [u32; 4] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_ne_bytes)
+}
+
+/// [`enforcer_common::decide()`] for one address of a packet, packed; 0 if the maps cannot answer. `what` is where the
+/// address stands, and the bits beside it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn decide_packet(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
+    let version = version_of(what);
+    let mut attempt = Attempt {
+        address: Address::default(),
+        port: port(skb, route) as u16,
+        protocol: transport(route as u8),
+        uid: uid(skb) as u32,
+        // SAFETY: plain helper call.
+        now: unsafe { bpf_ktime_get_boot_ns() },
+        reach: if what & (NAMED | INSIDE) != 0 { Reach::Named } else { Reach::All },
+    };
+    match read_address(skb, route, what, &mut attempt.address) {
+        FOUND => {}
+        NOTHING => return attempt::NOTHING_INSIDE.pack(),
+        _ => return 0,
+    }
+    let sender = Sender { skb, cgroup: cgroup(skb) };
+    attempt::packed(PolicySlot::of((version & 1) as u32, sender), &attempt)
+}
+
+/// How [`read_address`] answers.
+const FOUND: u64 = 0;
+const NOTHING: u64 = 1;
+const UNREADABLE: u64 = 2;
+
+/// The address that is judged, or the one inside it. A subprogram, as the next three, for its frame.
+#[inline(never)]
+fn read_address(skb: *mut __sk_buff, route: u64, what: u64, to: &mut Address) -> u64 {
+    let v6 = route >> 48 & 1 != 0;
+    let Some(address) = address_at(&SkBuffContext::new(skb), v6, what as u32 & 0xffff) else {
+        return UNREADABLE;
+    };
+    let address = if what & INSIDE == 0 { Some(address) } else { address.embedded() };
+    match address {
+        Some(address) => {
+            *to = address.destination();
+            FOUND
+        }
+        None => NOTHING,
+    }
+}
+
+/// The port that it is sent to, 0 if the protocol has none.
+#[inline(never)]
+fn port(skb: *mut __sk_buff, route: u64) -> u64 {
+    let ports = Route::unpack(route).and_then(|route| route.ports(&Skb(&SkBuffContext::new(skb))));
+    ports.unwrap_or_default().1.into()
+}
+
+/// The user who used the socket last, else who made it.
+#[inline(never)]
+fn uid(skb: *mut __sk_buff) -> u64 {
+    match used(&SkBuffContext::new(skb)) {
+        // SAFETY: a value of the storage; a whole word.
+        Some(flow) => unsafe { (&raw const (*flow.as_ptr()).uid).read_volatile() }.into(),
+        // SAFETY: the packet of the program's context.
+        None => unsafe { bpf_get_socket_uid(skb) }.into(),
+    }
+}
+
+/// The cgroup of whoever used the socket last, else of who made it.
+#[inline(never)]
+fn cgroup(skb: *mut __sk_buff) -> u64 {
+    match used(&SkBuffContext::new(skb)) {
+        // SAFETY: a value of the storage; a whole word.
+        Some(flow) => unsafe { (&raw const (*flow.as_ptr()).cgroup).read_volatile() },
+        // SAFETY: the packet of the program's context.
+        None => unsafe { bpf_skb_cgroup_id(skb) },
+    }
+}
+
+/// What is remembered of the socket, if somebody was seen to use it.
+#[inline(always)]
+fn used(ctx: &SkBuffContext) -> Option<NonNull<Flow>> {
+    let flow = socket_of(ctx).and_then(|socket| flow::of(socket.as_ptr().cast()))?;
+    // SAFETY: a value of the storage; a whole word.
+    let cgroup = unsafe { (&raw const (*flow.as_ptr()).cgroup).read_volatile() };
+    (cgroup != 0).then_some(flow)
+}
+
+/// Why the default does not hold for the destination of a packet: a peer wants it, the network needs it, or it is not the
+/// destination that was named, because addresses are translated on the way.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn excuse(skb: *mut __sk_buff, route: u64) -> u64 {
+    let ctx = &SkBuffContext::new(skb);
+    let packet = Skb(ctx);
+    let (Some(route), Some(socket)) = (Route::unpack(route), socket_of(ctx)) else { return NONE };
+    let socket = socket.as_ptr();
+    let Some(address) = route.address(&packet, route.destination_at()) else { return NONE };
+    let (local, port) = route.ports(&packet).unwrap_or_default();
+    // SAFETY: a whole socket; fields are read with their own width.
+    let (kind, protocol) = unsafe { ((*socket).type_, (*socket).protocol) };
+    if route.stations != 0 {
+        return NONE;
+    }
+    if kind == SOCK_RAW && is_kernels(socket) || is_group_upkeep(&packet, &route, &address) {
+        return FLOW;
+    }
+    if route.steered || route.later_fragment || protocol != u32::from(route.protocol) {
+        return NONE;
+    }
+    let flow = flow::of(socket.cast());
+    match (route.protocol, kind) {
+        (TCP, SOCK_STREAM) => {
+            // SAFETY: a value of the storage.
+            if flow.is_some_and(|flow| unsafe { (*flow.as_ptr()).opened } == OPENED_BY_PEER) {
+                return FLOW;
+            }
+        }
+        (UDP, SOCK_DGRAM) => {
+            if peers::has_heard(ctx, &address, port) || is_dhcp(&route, local, port) {
+                return PACKET;
+            }
+            if is_peer(socket, &route, &packet, port) {
+                return NONE;
+            }
+        }
+        _ => return NONE,
+    }
+    let Some(flow) = flow else { return NONE };
+    let Seals { place, .. } = flow::seals(&address, port, route.protocol);
+    // SAFETY: a value of the storage; whole words.
+    let flow = flow.as_ptr();
+    let named = unsafe {
+        [(&raw const (*flow).connected).read_volatile(), (&raw const (*flow).addressed).read_volatile()]
+    };
+    if named == [0, 0] || named.contains(&place) { NONE } else { FLOW }
+}
+
+/// Whether this is what a UDP socket is connected to: nobody has translated it.
+#[inline(always)]
+fn is_peer(socket: *mut bpf_sock, route: &Route, packet: &Skb<'_>, port: u16) -> bool {
+    // SAFETY: a whole socket; fields are read with their own width, and volatile keeps the loads apart.
+    unsafe {
+        if (*socket).dst_port != port.to_be() {
+            return false;
+        }
+        if route.v6 {
+            let Some(octets) = packet.load::<16>(24) else { return false };
+            let peer = (&raw const (*socket).dst_ip6).cast::<u32>();
+            let word = |index| peer.add(index).read_volatile();
+            words(octets) == [word(0), word(1), word(2), word(3)]
+        } else {
+            let Some(octets) = packet.load::<4>(16) else { return false };
+            (*socket).dst_ip4 == u32::from_ne_bytes(octets)
+        }
+    }
+}
+
+/// Ports of a DHCP client and its server (RFC 2131 section 4.1, RFC 8415 section 7.2).
+#[inline(always)]
+fn is_dhcp(route: &Route, local: u16, port: u16) -> bool {
+    if route.v6 { local == 546 && port == 547 } else { local == 68 && port == 67 }
+}
+
+/// Membership of multicast groups (IGMP, MLD) and neighbour discovery, to a group of this link.
+#[inline(always)]
+fn is_group_upkeep(packet: &Skb<'_>, route: &Route, address: &Address) -> bool {
+    let [a, b, c, ..] = address.octets();
+    match route.protocol {
+        ICMPV6 => a == 0xff && b == 2 && is_discovery(packet, route),
+        IGMP => address.v4().is_some_and(|v4| v4 >> 28 == 0xe) && c == 0,
+        _ => false,
+    }
+}
+
+/// What keeps the machine on its link, sent by the kernel: neighbour discovery and MLD. No rule reaches it, as none reaches
+/// ARP.
+#[inline(always)]
+fn is_upkeep(ctx: &SkBuffContext, socket: *mut bpf_sock, route: &Route) -> bool {
+    route.protocol == ICMPV6
+        && route.stations == 0
+        // SAFETY: a whole socket.
+        && unsafe { (*socket).type_ } == SOCK_RAW
+        && is_discovery(&Skb(ctx), route)
+        && is_kernels(socket)
+}
+
+/// Neighbour discovery (RFC 4861 section 4) or MLD (RFC 2710, RFC 3810).
+#[inline(always)]
+fn is_discovery(packet: &Skb<'_>, route: &Route) -> bool {
+    packet.load(route.payload).is_some_and(|[kind]| matches!(kind, 130..=137 | 143))
+}
+
+/// Whether the kernel made a socket for itself: such holds no reference to its network namespace
+/// (`net/core/sock.c` `sk_alloc`).
+#[inline(always)]
+fn is_kernels(socket: *mut bpf_sock) -> bool {
+    // The verifier allows no arithmetic on a socket, so its beginning is read as a whole.
+    // SAFETY: the helper checks the address it reads.
+    let Ok(head) = (unsafe { bpf_probe_read_kernel(socket.cast::<[u64; 4]>()) }) else { return false };
+    let bit = setting!(sock_net_refcnt);
+    head.get(bit as usize / 64).is_some_and(|word| word >> (bit % 64) & 1 == 0)
+}
+
+/// The whole socket that sends the packet.
+#[inline(always)]
+fn socket_of(ctx: &SkBuffContext) -> Option<NonNull<bpf_sock>> {
+    // SAFETY: the kernel passes a valid context.
+    let socket = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return None;
+    }
+    // SAFETY: a socket that is not null.
+    NonNull::new(unsafe { bpf_sk_fullsock(socket) })
+}
+
+/// What becomes of the packet by a packed decision; 1 = it is not sent. Remembers it, and tells.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn conclude_packet(skb: *mut __sk_buff, route: u64, what: u64, packed: u64) -> u64 {
+    let Some(decision) = Decision::unpack(packed) else {
+        count::add(Counter::Errors, 1);
+        return maps::errors_deny().into();
+    };
+    let ctx = &SkBuffContext::new(skb);
+    let packet = Skb(ctx);
+    let Some(route) = Route::unpack(route) else { return 1 };
+    let at = what as u32 & 0xffff;
+    let Some(address) = route.address(&packet, at) else { return 1 };
+    let port = route.ports(&packet).unwrap_or_default().1;
+    let seals = flow::seals(&address, port, route.protocol);
+    let flow = socket_of(ctx).and_then(|socket| flow::of(socket.as_ptr().cast()));
+    let denied = matches!(decision.effective, Verdict::Deny);
+    let is_destination = at == route.destination_at();
+    if denied {
+        count::add(Counter::PacketsRefused, 1);
+    } else if is_destination
+        && route.stations == 0
+        && what & DATED == 0
+        && let Some(flow) = flow
+    {
+        // SAFETY: a value of the storage; both words say the same destination, or are of two that were allowed.
+        unsafe { (&raw mut (*flow.as_ptr()).wire).write_volatile(Pass::of(&seals)) };
+    }
+    if let Some(kind) = kind_told(ctx, flow, &route, &seals, &decision, port) {
+        let told = emit::Told { kind, protocol: route.protocol, v6: route.v6 };
+        emit::packet(
+            skb,
+            version_of(what),
+            told.pack() | u64::from(at) << 32 | u64::from(port) << 48,
+            packed,
+        );
+    }
+    denied.into()
+}
+
+/// Which event tells of the packet, if any: the first datagram to what a socket is connected to, and what is denied here
+/// and nowhere before.
+#[inline(always)]
+fn kind_told(
+    ctx: &SkBuffContext,
+    flow: Option<NonNull<Flow>>,
+    route: &Route,
+    seals: &Seals,
+    decision: &Decision,
+    port: u16,
+) -> Option<Kind> {
+    let denied = matches!(decision.effective, Verdict::Deny);
+    let wanted = denied || matches!(decision.verdict, Verdict::Deny);
+    let Some(flow) = flow else { return denied.then_some(Kind::PacketDenied) };
+    // SAFETY: a value of the storage; whole words.
+    let (connected, addressed) = unsafe {
+        let flow = flow.as_ptr();
+        ((&raw const (*flow).connected).read_volatile(), (&raw const (*flow).addressed).read_volatile())
+    };
+    // What a datagram socket is connected to, no hook has judged; for all others one has, if they named it.
+    let datagram = route.protocol == UDP
+        && (connected == seals.place
+            || socket_of(ctx).is_some_and(|socket| is_peer(socket.as_ptr(), route, &Skb(ctx), port)));
+    let kind = if datagram && addressed != seals.place { Kind::UdpSend } else { Kind::PacketDenied };
+    let by_hook = kind == Kind::PacketDenied && (connected == seals.place || addressed == seals.place);
+    if !(denied || kind == Kind::UdpSend || wanted && !by_hook) {
+        return None;
+    }
+    // SAFETY: plain helper call.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    flow::tells(flow, seals.place, denied, now).then_some(kind)
+}
+
+/// What [`emit`] shows of a packet: where it goes.
+#[inline(always)]
+pub(crate) fn address_at(ctx: &SkBuffContext, v6: bool, at: u32) -> Option<Address> {
+    let packet = Skb(ctx);
+    if v6 { packet.load(at).map(Address::from_v6) } else { packet.load(at).map(Address::from_v4) }
+}
+
+/// Who sends it, as far as the socket knows: what is remembered, user and cgroup.
+#[inline(always)]
+pub(crate) fn sender(ctx: &SkBuffContext) -> (Option<NonNull<Flow>>, u32, u64) {
+    (used(ctx), uid(ctx.skb.skb) as u32, cgroup(ctx.skb.skb))
+}
