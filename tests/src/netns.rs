@@ -295,8 +295,12 @@ fn enter_netns(handle: libc::c_int, binds: &[(CString, CString)]) -> io::Result<
     Ok(())
 }
 
-/// Gives up root for good. Runs between fork and exec.
-fn become_user(uid: u32) -> io::Result<()> {
+/// Gives up root for good; groups too. May run between fork and exec.
+///
+/// # Errors
+///
+/// When the process is not root's.
+pub fn become_user(uid: u32) -> io::Result<()> {
     // SAFETY: no groups, so the pointer is not followed.
     check(unsafe { libc::setgroups(0, ptr::null()) })?;
     // SAFETY: takes numbers only.

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::{HarnessError, Result};
 
 /// The modules that every guest loads, where its kernel has them: devices to build networks of, what `sock_diag`
-/// answers with, address translation, and protocols that are a way out.
+/// answers with, address translation, and what is a way out: protocols, tunnels, other machines' disks.
 pub const MODULES: &[&str] = &[
     "dummy",
     "veth",
@@ -21,13 +21,24 @@ pub const MODULES: &[&str] = &[
     "nft_ct",
     "sctp",
     "dccp_ipv4",
+    "dccp_ipv6",
     "l2tp_ip",
     "l2tp_ip6",
     "l2tp_ppp",
     "tun",
     "tipc",
     "rds",
+    "rds_tcp",
     "smc",
+    "ipip",
+    "ip_gre",
+    "vxlan",
+    "geneve",
+    "nfsv3",
+    "nfsv4",
+    "cifs",
+    "ceph",
+    "nvme_tcp",
 ];
 
 /// The files of the wanted modules and of those that they need, in the order in which they can be loaded. Those that
