@@ -19,6 +19,7 @@ use std::{
     ffi::OsString, io::IsTerminal as _, net::SocketAddrV4, path::PathBuf, process::ExitCode, time::Duration,
 };
 
+mod doctor;
 mod explain;
 mod failure;
 mod names;
@@ -64,6 +65,8 @@ enum Subcommands {
     Replay(replay::Arguments),
     /// Print the JSON Schema of policy or test files, for editors.
     Schema(schema::Schema),
+    /// Tell what this machine lets enforcer do, and what to change.
+    Doctor(doctor::Doctor),
     /// Tell how much is enforced.
     Status(Status),
     /// Keep the policy that `run --confirm` would take back.
@@ -228,6 +231,7 @@ pub fn main(cli: Cli) -> Result<ExitCode, Failure> {
             schema::main(schema);
             Ok(ExitCode::SUCCESS)
         }
+        Subcommands::Doctor(doctor) => Ok(doctor::main(doctor)),
         Subcommands::Status(status) => block_on(show_status(status))?,
         Subcommands::Confirm(Instance { instance }) => block_on(confirm(instance))?,
         Subcommands::Detach(Instance { instance }) => block_on(detach(instance))?,
