@@ -2,17 +2,23 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
 use std::ptr;
 
-use enforcer_tests::PAYLOAD;
+use enforcer_tests::{PAYLOAD, Target};
 
-use crate::scene::Scene;
+use crate::namespace::ip;
+use crate::scene::{PATIENCE, Scene};
 use crate::socket::{Address, Message, Socket};
 use crate::stream::at;
 
 /// `UDP_CORK` of `linux/udp.h`.
 const UDP_CORK: i32 = 1;
+/// A port that everybody may bind.
+pub const UNPRIVILEGED: u16 = 4443;
+/// `linux/in6.h`, Linux 4.15.
+pub const IPV6_FREEBIND: i32 = 78;
 
 pub fn udp(family: i32) -> io::Result<Socket> {
     Socket::new(family, libc::SOCK_DGRAM, 0)
@@ -169,6 +175,64 @@ pub fn corked_before(scene: &Scene) -> io::Result<()> {
     socket.set_number(libc::IPPROTO_UDP, UDP_CORK, 0)
 }
 
+/// Held back for the allowed address, let go when the socket is connected to the denied one: `ip4_datagram_connect` writes
+/// over where the data are for.
+pub fn corked_connect(scene: &Scene) -> io::Result<()> {
+    let socket = udp4()?;
+    socket.send_to(PAYLOAD, libc::MSG_MORE, &at(scene.target.allowed4()))?;
+    socket.connect(&at(scene.target.denied4()))?;
+    socket.send(&[], 0)
+}
+
+/// Held back while the socket is connected to the denied address, let go when it is connected to the allowed one: over
+/// IPv6, the kernel has remembered where the data are for.
+pub fn corked_reconnect(scene: &Scene) -> io::Result<()> {
+    let socket = udp6()?;
+    socket.connect(&at(scene.target.denied6()))?;
+    socket.send(PAYLOAD, libc::MSG_MORE)?;
+    socket.connect(&at(scene.target.allowed6()))?;
+    socket.send(&[], 0)
+}
+
+/// Who sends a datagram may say that it comes from anywhere, over IPv6 (`IPV6_FREEBIND`): this one seems to come from the
+/// denied address, and is answered.
+pub fn spoofed(scene: &Scene) -> io::Result<()> {
+    let socket = udp6()?;
+    socket.bind(&Address::inet((Ipv6Addr::UNSPECIFIED, 0).into()))?;
+    socket.set_patience(PATIENCE)?;
+    let peer = udp6()?;
+    peer.set_number(libc::IPPROTO_IPV6, IPV6_FREEBIND, 1)?;
+    let denied = Address::inet((scene.target.denied6(), UNPRIVILEGED).into());
+    peer.bind(&denied)?;
+    peer.send_to(b"hello", 0, &Address::inet((Ipv6Addr::LOCALHOST, socket.port()?).into()))?;
+    socket.receive(&mut [0; 64])?;
+    drop(peer);
+    socket.send_to(PAYLOAD, 0, &denied)
+}
+
+/// The same where an address is had for the asking, in a namespace of one's own.
+pub fn spoofed_inside(target: Target) -> io::Result<()> {
+    let (denied, socket) = (target.denied4(), udp4()?);
+    socket.bind(&Address::inet((Ipv4Addr::UNSPECIFIED, 0).into()))?;
+    socket.set_patience(PATIENCE)?;
+    ip(&["address", "add", &denied.to_string(), "dev", "lo"])?;
+    ip(&["link", "set", "lo", "up"])?;
+    let peer = udp4()?;
+    peer.bind(&at(denied))?;
+    peer.send_to(b"hello", 0, &Address::inet((Ipv4Addr::LOCALHOST, socket.port()?).into()))?;
+    socket.receive(&mut [0; 64])?;
+    drop(peer);
+    ip(&["address", "delete", &denied.to_string(), "dev", "lo"])?;
+    socket.send_to(PAYLOAD, 0, &at(denied))
+}
+
+/// From the port of a DHCP client to that of a server.
+pub fn as_dhcp(target: Target) -> io::Result<()> {
+    let socket = udp4()?;
+    socket.bind(&Address::inet((Ipv4Addr::UNSPECIFIED, 68).into()))?;
+    socket.send_to(PAYLOAD, 0, &Address::inet((target.denied4(), 67).into()))
+}
+
 pub fn connected_before(scene: &Scene) -> io::Result<()> {
     let socket = udp4()?;
     socket.connect(&at(scene.target.denied4()))?;
@@ -186,4 +250,11 @@ pub fn udplite_sendto(scene: &Scene) -> io::Result<()> {
 
 pub fn udplite_v6(scene: &Scene) -> io::Result<()> {
     connected(&udplite(libc::AF_INET6)?, &at(scene.target.denied6()))
+}
+
+/// Where it has sent is seen by another hook than where it connects to.
+pub fn udplite_sendto_connect(scene: &Scene) -> io::Result<()> {
+    let socket = udplite(libc::AF_INET)?;
+    socket.send_to(PAYLOAD, 0, &at(scene.target.allowed4()))?;
+    connected(&socket, &at(scene.target.denied4()))
 }

@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -12,7 +12,7 @@ use std::thread;
 
 use enforcer_tests::PAYLOAD;
 
-use crate::datagram::udp4;
+use crate::datagram::{IPV6_FREEBIND, UNPRIVILEGED, udp4};
 use crate::far;
 use crate::scene::{PATIENCE, Scene, say};
 use crate::socket::{Address, Message, Socket, check};
@@ -24,6 +24,40 @@ pub fn tcp_before(scene: &Scene) -> io::Result<()> {
     scene.policy_comes()?;
     socket.send(PAYLOAD, 0)?;
     scene.linger()
+}
+
+/// The same by a port at which somebody listens, as if the far side had connected.
+pub fn tcp_before_listening(scene: &Scene) -> io::Result<()> {
+    let reusing = || {
+        let socket = tcp(libc::AF_INET)?;
+        socket.set_number(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+        socket.set_number(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        Ok::<_, io::Error>(socket)
+    };
+    let socket = reusing()?;
+    socket.bind(&Address::inet((Ipv4Addr::UNSPECIFIED, 0).into()))?;
+    socket.connect(&at(scene.target.denied4()))?;
+    let listener = reusing()?;
+    listener.bind(&Address::inet((Ipv4Addr::UNSPECIFIED, socket.port()?).into()))?;
+    listener.listen()?;
+    scene.policy_comes()?;
+    socket.send(PAYLOAD, 0)?;
+    scene.linger()
+}
+
+/// Who connects to this machine may say that it comes from anywhere, over IPv6 (`IPV6_FREEBIND`): the kernel answers the
+/// denied address.
+pub fn spoofed(scene: &Scene) -> io::Result<()> {
+    let listener = tcp(libc::AF_INET6)?;
+    listener.bind(&Address::inet((Ipv6Addr::UNSPECIFIED, 0).into()))?;
+    listener.listen()?;
+    let peer = Socket::new(libc::AF_INET6, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
+    peer.set_number(libc::IPPROTO_IPV6, IPV6_FREEBIND, 1)?;
+    peer.bind(&Address::inet((scene.target.denied6(), UNPRIVILEGED).into()))?;
+    match peer.connect(&Address::inet((Ipv6Addr::LOCALHOST, listener.port()?).into())) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => scene.linger(),
+        outcome => outcome,
+    }
 }
 
 pub fn tcp_passed(scene: &Scene) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use enforcer_tests::{PAYLOAD, Target};
 
-use crate::datagram::udp4;
+use crate::datagram::{self, udp4};
 use crate::kernel;
 use crate::scene::{Scene, say};
 use crate::socket::check;
@@ -34,6 +34,16 @@ pub fn packet(scene: &Scene) -> io::Result<()> {
 /// .. and translate addresses.
 pub fn translated(scene: &Scene) -> io::Result<()> {
     from_inside(scene, "translated")
+}
+
+/// .. and have any address for a while.
+pub fn spoofed(scene: &Scene) -> io::Result<()> {
+    from_inside(scene, "spoofed")
+}
+
+/// .. and any port.
+pub fn dhcp(scene: &Scene) -> io::Result<()> {
+    from_inside(scene, "dhcp")
 }
 
 /// .. and lay tunnels.
@@ -94,6 +104,8 @@ pub fn inside(what: &str, target: Target) -> io::Result<()> {
             let from = Ipv4Addr::new(10, 77, target.number(), 2);
             wire::send_frame("inside0", GATEWAY, from, target.denied4())
         }
+        "dhcp" => datagram::as_dhcp(target),
+        "spoofed" => datagram::spoofed_inside(target),
         "translated" => kernel::translate_tcp(target),
         "tunnel" => kernel::send_through_vxlan(target),
         "send" => udp4()?.send_to(PAYLOAD, 0, &at(target.denied4())),
