@@ -16,6 +16,7 @@ mod defaults;
 mod dns_over_tcp;
 mod events;
 mod examples;
+mod excuses;
 mod exec;
 mod explain;
 mod first_connect;
