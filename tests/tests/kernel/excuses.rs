@@ -16,7 +16,7 @@ fn lab_with_link() -> Lab {
     let lab = Lab::new().unwrap();
     lab.netns
         .ip_batch(
-            "link add away type dummy\n\
+            "link add away type veth peer name beyond\nlink set beyond up\n\
              address add 100.64.0.1/24 dev away\n\
              address add 2001:4860::1/64 dev away nodad\n\
              link set away up\n\
