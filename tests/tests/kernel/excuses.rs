@@ -1,6 +1,6 @@
 //! What no default cuts, and what only looks like it.
 
-use enforcer_tests::{Client, Lab, Machine};
+use enforcer_tests::{Client, Lab, Machine, Netns};
 
 use crate::scenario::{SOON, policy, refused};
 
@@ -153,5 +153,44 @@ fn a_name_that_is_learned_ends_what_was_allowed_a_moment_before() {
         sends.say("go").unwrap();
         assert_eq!(sends.line(SOON).unwrap(), "EPERM EPERM");
         daemon.signal(libc::SIGCONT);
+    });
+}
+
+/// As behind `REDIRECT`: nobody listens at the port that stands on the wire.
+#[test]
+fn a_connection_of_a_peer_to_a_translated_port_outlives_the_start() {
+    const POLICY: &str =
+        "default: deny\nrules:\n  - { name: calls, action: allow, to: { cidrs: [\"10.78.0.2/32\"] } }\n";
+    const SERVER: &str = "import socket\n\
+        s = socket.socket(2, 1); s.bind(('', 8090)); s.listen(1); print('ready', flush=True)\n\
+        c, _ = s.accept()\n\
+        while data := c.recv(99): c.sendall(data)\n";
+    const CALL: &str = "import socket, sys\n\
+        c = socket.create_connection(('10.78.0.2', 81)).makefile('rw')\n\
+        print('ready', flush=True)\n\
+        for line in sys.stdin:\n\
+        \x20   c.write(line); c.flush(); print(c.readline(), end='', flush=True)\n";
+    Machine::each_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        let machine = Netns::new().unwrap();
+        let pair = format!("link add inside type veth peer name outside netns {}\n", machine.name());
+        lab.netns
+            .ip_batch(&format!("{pair}address add 10.78.0.2/24 dev inside\nlink set inside up\n"))
+            .unwrap();
+        machine.ip_batch("address add 10.78.0.1/24 dev outside\nlink set outside up\n").unwrap();
+        let rules = "add table ip nat\n\
+            add chain ip nat in { type nat hook prerouting priority -100; }\n\
+            add rule ip nat in tcp dport 81 redirect to :8090";
+        let nft = lab.netns.command("nft").unwrap().arg(rules).output().unwrap();
+        assert!(nft.status.success(), "{}", String::from_utf8_lossy(&nft.stderr));
+        let server = lab.client().spawn("/usr/bin/python3", &["-c", SERVER]).unwrap();
+        assert_eq!(server.line(SOON).unwrap(), "ready");
+        let mut call = Client::new(&machine).spawn("/usr/bin/python3", &["-c", CALL]).unwrap();
+        assert_eq!(call.line(SOON).unwrap(), "ready");
+        call.say("before").unwrap();
+        assert_eq!(call.line(SOON).unwrap(), "before");
+        let _daemon = lab.daemon(backend).policy("policy", &policy(POLICY)).start().unwrap();
+        call.say("still").unwrap();
+        assert_eq!(call.line(SOON).unwrap(), "still");
     });
 }
