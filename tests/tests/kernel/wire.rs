@@ -112,7 +112,11 @@ rules:
         connects(client, "198.51.100.99", 443);
         daemon.connect_event(mark, "198.51.100.99:443".parse().unwrap()).unwrap();
         let events = daemon.events().unwrap();
-        let sent = events.iter().skip(mark).filter(|event| event["dstIP"] == "198.51.100.9").count();
+        let sent = events
+            .iter()
+            .skip(mark)
+            .filter(|event| event["dstIP"] == "198.51.100.9" && event["dstPort"] == 9999)
+            .count();
         assert_eq!(sent, 1, "{events:?}");
     });
 }
