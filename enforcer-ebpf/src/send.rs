@@ -1,7 +1,7 @@
 //! Messages that name their destination: judged before they are sent.
 
 use crate::{
-    Error, Outcome, attempt, emit, flow, kernel_memory::KernelMemory, maps, peers, settings::setting,
+    Error, Outcome, attempt, emit, flow, kernel_memory::KernelMemory, maps, peers, settings::setting, task,
 };
 use aya_ebpf::{
     helpers::bpf_get_current_cgroup_id,
@@ -13,6 +13,7 @@ use enforcer_common::{
     event::Kind,
     flow::{Pass, Standing},
     image::Protocol,
+    name::mix,
     packet::{TCP, UDP},
     sockaddr::{Call, Named},
     wire::{DCCP, SCTP, UDP_LITE, is_dhcp, is_upkeep, serves_link, transport},
@@ -60,11 +61,19 @@ const UNKNOWN: u64 = 2;
 /// Beside a packed decision: it holds for this datagram alone.
 const FOR_A_WHILE: u64 = 1 << 62;
 
+/// The version and the moment, for the current task's user and cgroup: what one was allowed to send, another was not.
+#[inline(always)]
+fn by_task(version: u64, moment: u64) -> [u64; 2] {
+    // SAFETY: plain helper call.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    [version ^ mix(cgroup.rotate_left(32) ^ u64::from(task::uid())), moment]
+}
+
 /// How far what was allowed last still holds.
 #[inline(never)]
 fn standing(ctx: &SockAddrContext, attempt: &Attempt, version: u64, moment: u64) -> u64 {
     let Some(flow) = flow::of(flow::socket_of(ctx).cast()) else { return UNKNOWN };
-    let seals = flow::seals(&attempt.address, attempt.port, flow::protocol_of(ctx), [version, moment]);
+    let seals = flow::seals(&attempt.address, attempt.port, flow::protocol_of(ctx), by_task(version, moment));
     // SAFETY: a value of the storage; whole words.
     match unsafe { (&raw const (*flow.as_ptr()).sent).read_volatile() }.standing(&seals) {
         Standing::Allowed => ALLOWED,
@@ -78,7 +87,7 @@ fn standing(ctx: &SockAddrContext, attempt: &Attempt, version: u64, moment: u64)
 fn remember(ctx: &SockAddrContext, attempt: &Attempt, version: u64, moment: u64, packed: u64) -> bool {
     let Some(flow) = flow::of(flow::socket_of(ctx).cast()) else { return true };
     let Some(decision) = Decision::unpack(packed) else { return false };
-    let seals = flow::seals(&attempt.address, attempt.port, flow::protocol_of(ctx), [version, moment]);
+    let seals = flow::seals(&attempt.address, attempt.port, flow::protocol_of(ctx), by_task(version, moment));
     let refused = matches!(decision.effective, Verdict::Deny);
     if !refused {
         // SAFETY: a value of the storage, which lives as long as the socket does; whole words.

@@ -194,3 +194,19 @@ fn a_connection_of_a_peer_to_a_translated_port_outlives_the_start() {
         assert_eq!(call.line(SOON).unwrap(), "still");
     });
 }
+
+#[test]
+fn what_one_user_may_send_another_may_not() {
+    const POLICY: &str = "rules:\n  - { name: users, action: deny, to: { cidrs: [\"203.0.113.7/32\"] }, \
+        subjects: { users: [1000] } }\n";
+    const HANDED_ON: &str = "import os\ns = socket.socket(2, 2); s.sendto(b'x', (T, 9999))\n\
+        os.setuid(1000); s.sendto(b'x', (T, 9999))";
+    comes_to(
+        &Lab::new().unwrap(),
+        POLICY,
+        &[
+            ("from root to a user", HANDED_ON, "EPERM"),
+            ("from root to another", &HANDED_ON.replace("1000", "1001"), "ok"),
+        ],
+    );
+}
