@@ -23,8 +23,6 @@ const SOCK_STREAM: u16 = 1;
 const SOCK_RAW: u16 = 3;
 /// Send data with the SYN, and with that connect (`include/linux/socket.h`).
 const MSG_FASTOPEN: u32 = 0x2000_0000;
-/// Multipath TCP (`include/uapi/linux/in.h`).
-const MPTCP: u16 = 262;
 
 /// `cgroup/sendmsg4` and `sendmsg6`: a datagram of UDP or UDP-Lite to an address. What is remembered is read and written by
 /// functions of their own, so that their frames are gone while the rules are asked.
@@ -134,7 +132,8 @@ pub(crate) fn by_lsm(ctx: &LsmContext) -> Result<Outcome, Error> {
     if version == 0 {
         return Ok(Outcome::Allow);
     }
-    let number = if protocol == MPTCP { TCP } else { protocol as u8 };
+    // Streams are those of TCP, MPTCP and SMC, but for SCTP's.
+    let number = if opens && protocol != u16::from(SCTP) { TCP } else { protocol as u8 };
     if kind == SOCK_RAW || !matches!(number, TCP | SCTP | DCCP) {
         // What stands there is no port.
         named.port = 0;
