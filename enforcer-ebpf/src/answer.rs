@@ -326,6 +326,9 @@ extern "C" fn parse_answer(place: u32, slot: u32) -> u64 {
 extern "C" fn bind_answer(place: u32, slot: u32, now: u64) -> u64 {
     let (Some(slot), Some(scratch)) = (PolicySlot::new(slot & 1), scratch::of(place)) else { return 1 };
     let denied = scratch.bind(&slot, now);
+    if denied {
+        maps::learned();
+    }
     let (bound, unbound, unrelated) = scratch.counts();
     count::add(Counter::Bound, u64::from(bound));
     count::add(Counter::BindingsFull, u64::from(unbound));

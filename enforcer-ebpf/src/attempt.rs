@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Outcome, count, emit,
-    maps::{self, PolicySlot},
+    maps::{self, PolicySlot, Task},
     settings::setting,
     task,
 };
@@ -30,7 +30,7 @@ pub(crate) fn connect(named: &Named) -> Result<Outcome, Error> {
         return Ok(Outcome::Allow);
     }
     let attempt = of_task(named, Protocol::Tcp);
-    let packed = decide(version, &attempt);
+    let packed = decide(version, maps::moment(), &attempt);
     let told = emit::Told { kind: Kind::TcpConnect, protocol: TCP, v6: named.v6 };
     emit::attempt(version, &attempt, &named.address, packed, told.pack());
     outcome(packed)
@@ -74,12 +74,12 @@ pub(crate) fn outcome(packed: u64) -> Result<Outcome, Error> {
     }
 }
 
-/// The packed decision about an attempt of the current task, 0 if the maps cannot answer.
+/// The packed decision about an attempt of the current task at a [`maps::moment`], 0 if the maps cannot answer.
 #[inline(always)]
-pub(crate) fn decide(version: u64, attempt: &Attempt) -> u64 {
-    let mut packed = decide_task(version, attempt, 0);
+pub(crate) fn decide(version: u64, moment: u64, attempt: &Attempt) -> u64 {
+    let mut packed = decide_task(version, moment, attempt, 0);
     if attempt.address.embedded().is_some() {
-        packed = join(packed, decide_task(version, attempt, 1));
+        packed = join(packed, decide_task(version, moment, attempt, 1));
     }
     refuse_others(packed, attempt)
 }
@@ -108,7 +108,7 @@ fn refuse_others(packed: u64, attempt: &Attempt) -> u64 {
 /// verified once, for any attempt, and its frame, the largest of all, is gone when the event is written.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn decide_task(version: u64, attempt: *const Attempt, inside: u64) -> u64 {
+extern "C" fn decide_task(version: u64, moment: u64, attempt: *const Attempt, inside: u64) -> u64 {
     // SAFETY: the verifier checks that a pointer that is not null has a whole `Attempt` behind it.
     let Some(attempt) = (unsafe { attempt.as_ref() }) else { return 0 };
     // A copy on this stack: older kernels take no other memory as a key.
@@ -117,7 +117,7 @@ extern "C" fn decide_task(version: u64, attempt: *const Attempt, inside: u64) ->
         let Some(inner) = attempt.address.embedded() else { return NOTHING_INSIDE.pack() };
         attempt = attempt.inside(inner);
     }
-    packed(PolicySlot::new((version & 1) as u32), &attempt)
+    packed(PolicySlot::of((version & 1) as u32, moment, Task), &attempt)
 }
 
 /// What a slot says; 0 if it cannot.

@@ -1,6 +1,6 @@
 //! What is remembered of sockets: who uses them, where they go, and what was allowed to them.
 
-use crate::{connect, count, maps, settings::setting, task};
+use crate::{atomic, connect, count, settings::setting, task};
 use aya_ebpf::{
     bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type, bpf_sock},
     helpers::{
@@ -16,7 +16,7 @@ use core::{
 };
 use enforcer_common::{
     Address,
-    control::{Control, Counter},
+    control::Counter,
     flow::{Flow, OPENED_HERE, Seals},
 };
 
@@ -57,12 +57,17 @@ pub(crate) fn of(socket: *mut c_void) -> Option<NonNull<Flow>> {
     flow
 }
 
-/// The seals of a destination, by the policy in force.
+/// The seals of a destination, by the version and the moment by which it is judged: read once, before that.
 #[inline(always)]
-pub(crate) fn seals(address: &Address, port: u16, protocol: u8) -> Seals {
+pub(crate) fn seals(address: &Address, port: u16, protocol: u8, by: [u64; 2]) -> Seals {
     let key = [setting!(query_key_start), setting!(query_key_multiplier)];
-    let state = [maps::control(Control::Version), maps::control(Control::Epoch)];
-    Seals::of(key, &address.destination(), port, protocol, state)
+    Seals::of(key, &address.destination(), port, protocol, by)
+}
+
+/// [`Seals::place`] of a destination.
+#[inline(always)]
+pub(crate) fn place(address: &Address, port: u16, protocol: u8) -> u64 {
+    seals(address, port, protocol, [0; 2]).place
 }
 
 /// Remembers where the current task connects a socket to.
@@ -70,11 +75,20 @@ pub(crate) fn seals(address: &Address, port: u16, protocol: u8) -> Seals {
 pub(crate) fn connects(ctx: &SockAddrContext, address: &Address, port: u16) {
     let Some(flow) = of(socket_of(ctx).cast()) else { return };
     let at = flow.as_ptr();
-    let Seals { place, .. } = seals(address, port, protocol_of(ctx));
+    let place = place(address, port, protocol_of(ctx));
     let opens = connect::opens_connection(connect::kind(ctx));
     // SAFETY: a value of the storage, which lives as long as the socket does; whole words, as `Flow` says.
     unsafe {
-        (&raw mut (*at).connected).write_volatile(place);
+        let connected = &raw mut (*at).connected;
+        // What waits in a socket that names another peer now (`UDP_CORK`) goes to the first: no translation. Said before the
+        // other name is there, and again if two calls were at it at once.
+        let follows = |before| {
+            if before != 0 && before != place {
+                (&raw mut (*at).translatable).write_volatile(0);
+            }
+        };
+        follows(connected.read_volatile());
+        follows(atomic::exchange(connected, place));
         if opens {
             (&raw mut (*at).opened).write_volatile(OPENED_HERE);
         }

@@ -8,7 +8,8 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_NOEXIST},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, lpm_trie::Key},
     helpers::{
-        bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, generated::bpf_skb_ancestor_cgroup_id,
+        bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id,
+        generated::{bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id},
     },
     macros::btf_map,
 };
@@ -70,6 +71,31 @@ pub(crate) fn set_time(word: Control, now: u64) {
     }
 }
 
+/// What decisions read beside the policy, as one number: the lower half is the epoch, the upper one counts what has changed
+/// within it. A decision is remembered under the moment *before* it: what changes meanwhile makes it void.
+#[inline(always)]
+pub(crate) fn moment() -> u64 {
+    let changes = control(Control::Learned).wrapping_add(control(Control::Replaced));
+    changes << 32 | control(Control::Epoch) & 0xffff_ffff
+}
+
+/// Counts an answer that has bound what a rule denies.
+#[inline(always)]
+pub(crate) fn learned() {
+    if let Some(value) = CONTROL.get_ptr_mut(Control::Learned as u32) {
+        // SAFETY: a value of the map, which programs alone write.
+        unsafe { atomic::add(value, 1) };
+    }
+}
+
+/// Whether a cgroup may open any socket (`sockets.exempt`), by the policy of a version.
+#[inline(always)]
+pub(crate) fn is_exempt(version: u64, cgroup: u64) -> bool {
+    // SAFETY: as for `PolicySlot::classified`.
+    let classified = CGROUPS.get((version & 1) as u32).and_then(|map| unsafe { map.get(cgroup) });
+    classified.is_some_and(|classified| classified.exempt != 0)
+}
+
 /// Whether an internal error refuses.
 #[inline(always)]
 pub(crate) fn errors_deny() -> bool {
@@ -127,8 +153,15 @@ impl Subject for Sender {
 
     #[inline(always)]
     fn ancestor(&self, level: i32) -> u64 {
+        // The ancestors of another cgroup than the socket's cannot be asked for: it has none that says anything.
         // SAFETY: the packet of the program's context.
-        unsafe { bpf_skb_ancestor_cgroup_id(self.skb, level) }
+        unsafe {
+            if bpf_skb_cgroup_id(self.skb) == self.cgroup {
+                bpf_skb_ancestor_cgroup_id(self.skb, level)
+            } else {
+                0
+            }
+        }
     }
 }
 
@@ -144,15 +177,15 @@ impl PolicySlot {
     /// The slot with this number, if it holds a policy, for the current task.
     #[inline(always)]
     pub(crate) fn new(slot: u32) -> Option<Self> {
-        Self::of(slot, Task)
+        Self::of(slot, moment(), Task)
     }
 }
 
 impl<S> PolicySlot<S> {
-    /// The slot with this number, if it holds a policy.
+    /// The slot with this number, if it holds a policy, at a [`moment`].
     #[inline(always)]
-    pub(crate) fn of(slot: u32, subject: S) -> Option<Self> {
-        Some(Self { slot, epoch: control(Control::Epoch) as u32, image: IMAGES.get(slot)?, subject })
+    pub(crate) fn of(slot: u32, moment: u64, subject: S) -> Option<Self> {
+        Some(Self { slot, epoch: moment as u32, image: IMAGES.get(slot)?, subject })
     }
 
     #[inline(always)]

@@ -1,7 +1,8 @@
 //! From whom each socket has received datagrams lately: it may answer them.
 //!
 //! What is kept can only allow, and only what no deny rule names. A peer that is forgotten, because another one takes its
-//! place, is answered by the rules.
+//! place, is answered by the rules. An answer leaves by the loopback interface if, and only if, what it answers came by it:
+//! whoever may send from any address here can write what he likes to himself.
 
 use crate::{maps, settings::setting};
 use aya_ebpf::{
@@ -29,7 +30,7 @@ pub(crate) fn receive(ctx: &SkBuffContext, address: &Address, port: u16) {
     if maps::control(Control::Version) == 0 {
         return;
     }
-    let (Some(place), wanted) = entry(ctx, address, port) else { return };
+    let (Some(place), wanted) = entry(ctx, address, port, is_loopback(ctx)) else { return };
     // SAFETY: a value of the map; whole words.
     unsafe {
         // Not written again and again by every CPU.
@@ -39,10 +40,17 @@ pub(crate) fn receive(ctx: &SkBuffContext, address: &Address, port: u16) {
     }
 }
 
-/// Whether the socket has received a datagram from there in the last 30 seconds.
+/// Whether the packet comes or goes by the loopback interface (`LOOPBACK_IFINDEX`, `include/net/flow.h`).
 #[inline(always)]
-pub(crate) fn has_heard(ctx: &impl EbpfContext, address: &Address, port: u16) -> bool {
-    let (Some(place), wanted) = entry(ctx, address, port) else { return false };
+pub(crate) fn is_loopback(ctx: &SkBuffContext) -> bool {
+    // SAFETY: the kernel passes a valid context.
+    unsafe { (*ctx.skb.skb).ifindex == 1 }
+}
+
+/// Whether the socket has received a datagram from there in the last 30 seconds, by the loopback interface or by another.
+#[inline(always)]
+pub(crate) fn has_heard(ctx: &impl EbpfContext, address: &Address, port: u16, loopback: bool) -> bool {
+    let (Some(place), wanted) = entry(ctx, address, port, loopback) else { return false };
     // SAFETY: a value of the map.
     let there = unsafe { place.read_volatile() };
     // The time is the lower half, so the difference is small if the upper ones are the same.
@@ -51,14 +59,14 @@ pub(crate) fn has_heard(ctx: &impl EbpfContext, address: &Address, port: u16) ->
 
 /// Where it is kept, and what stands there if it is heard at this moment.
 #[inline(always)]
-fn entry(ctx: &impl EbpfContext, address: &Address, port: u16) -> (Option<*mut u64>, u64) {
+fn entry(ctx: &impl EbpfContext, address: &Address, port: u16, loopback: bool) -> (Option<*mut u64>, u64) {
     const MASK: u64 = PLACES as u64 - 1;
     // SAFETY: the context is a packet or an address given to a socket, which the helper wants.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     // SAFETY: plain helper call.
     let now = unsafe { bpf_ktime_get_boot_ns() } >> UNIT;
     let key = [setting!(query_key_start), setting!(query_key_multiplier)];
-    let hash = Seals::of(key, address, port, UDP, [cookie, 0]).fresh;
+    let hash = Seals::of(key, address, port, UDP, [cookie, loopback.into()]).fresh;
     let place = PEERS.get_ptr_mut(masked::<MASK>(hash >> 8) as u32);
     (place, hash & !0xffff_ffff | now & 0xffff_ffff)
 }

@@ -1,26 +1,28 @@
 //! Messages that name their destination: judged before they are sent.
 
 use crate::{
-    Error, Outcome, attempt, emit, flow, kernel_memory::KernelMemory, maps, peers, settings::setting,
+    Error, Outcome, attempt, emit, flow, kernel_memory::KernelMemory, maps, peers, settings::setting, task,
 };
-use aya_ebpf::programs::{LsmContext, SockAddrContext};
+use aya_ebpf::{
+    helpers::bpf_get_current_cgroup_id,
+    programs::{LsmContext, SockAddrContext},
+};
 use enforcer_common::{
     Attempt, Decision, Reach, Verdict,
     control::Control,
     event::Kind,
     flow::{Pass, Standing},
     image::Protocol,
+    name::mix,
     packet::{TCP, UDP},
     sockaddr::{Call, Named},
-    wire::{DCCP, SCTP, UDP_LITE, transport},
+    wire::{DCCP, SCTP, UDP_LITE, is_dhcp, is_upkeep, serves_link, transport},
 };
 
 const SOCK_STREAM: u16 = 1;
 const SOCK_RAW: u16 = 3;
 /// Send data with the SYN, and with that connect (`include/linux/socket.h`).
 const MSG_FASTOPEN: u32 = 0x2000_0000;
-/// Multipath TCP (`include/uapi/linux/in.h`).
-const MPTCP: u16 = 262;
 
 /// `cgroup/sendmsg4` and `sendmsg6`: a datagram of UDP or UDP-Lite to an address. What is remembered is read and written by
 /// functions of their own, so that their frames are gone while the rules are asked.
@@ -30,19 +32,20 @@ pub(crate) fn by_cgroup(ctx: &SockAddrContext, named: &Named) -> Result<Outcome,
     if version == 0 {
         return Ok(Outcome::Allow);
     }
+    let moment = maps::moment();
     let mut attempt = attempt::of_task(named, Protocol::Udp);
-    match standing(ctx, &attempt) {
+    match standing(ctx, &attempt, version, moment) {
         ALLOWED => return Ok(Outcome::Allow),
         ESTABLISHED => attempt.reach = Reach::Named,
         _ => {}
     }
-    let mut packed = attempt::decide(version, &attempt);
-    if attempt.reach == Reach::All && is_denied(packed) && is_awaited(ctx, &attempt) {
+    let mut packed = attempt::decide(version, moment, &attempt);
+    if attempt.reach == Reach::All && is_denied(packed) && is_awaited(ctx, &attempt, version) {
         // A peer waits for it: the default does not hold, and for a while only.
         attempt.reach = Reach::Named;
-        packed = attempt::decide(version, &attempt) | FOR_A_WHILE;
+        packed = attempt::decide(version, moment, &attempt) | FOR_A_WHILE;
     }
-    if remember(ctx, &attempt, packed) {
+    if remember(ctx, &attempt, version, moment, packed) {
         let told = emit::Told { kind: Kind::UdpSend, protocol: flow::protocol_of(ctx), v6: named.v6 };
         emit::attempt(version, &attempt, &named.address, packed, told.pack());
     }
@@ -56,11 +59,19 @@ const UNKNOWN: u64 = 2;
 /// Beside a packed decision: it holds for this datagram alone.
 const FOR_A_WHILE: u64 = 1 << 62;
 
+/// The version and the moment, for the current task's user and cgroup: what one was allowed to send, another was not.
+#[inline(always)]
+fn by_task(version: u64, moment: u64) -> [u64; 2] {
+    // SAFETY: plain helper call.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    [version ^ mix(cgroup.rotate_left(32) ^ u64::from(task::uid())), moment]
+}
+
 /// How far what was allowed last still holds.
 #[inline(never)]
-fn standing(ctx: &SockAddrContext, attempt: &Attempt) -> u64 {
+fn standing(ctx: &SockAddrContext, attempt: &Attempt, version: u64, moment: u64) -> u64 {
     let Some(flow) = flow::of(flow::socket_of(ctx).cast()) else { return UNKNOWN };
-    let seals = flow::seals(&attempt.address, attempt.port, flow::protocol_of(ctx));
+    let seals = flow::seals(&attempt.address, attempt.port, flow::protocol_of(ctx), by_task(version, moment));
     // SAFETY: a value of the storage; whole words.
     match unsafe { (&raw const (*flow.as_ptr()).sent).read_volatile() }.standing(&seals) {
         Standing::Allowed => ALLOWED,
@@ -71,10 +82,10 @@ fn standing(ctx: &SockAddrContext, attempt: &Attempt) -> u64 {
 
 /// Remembers where the current task sends to, if it may. Returns whether an event is due.
 #[inline(never)]
-fn remember(ctx: &SockAddrContext, attempt: &Attempt, packed: u64) -> bool {
+fn remember(ctx: &SockAddrContext, attempt: &Attempt, version: u64, moment: u64, packed: u64) -> bool {
     let Some(flow) = flow::of(flow::socket_of(ctx).cast()) else { return true };
     let Some(decision) = Decision::unpack(packed) else { return false };
-    let seals = flow::seals(&attempt.address, attempt.port, flow::protocol_of(ctx));
+    let seals = flow::seals(&attempt.address, attempt.port, flow::protocol_of(ctx), by_task(version, moment));
     let refused = matches!(decision.effective, Verdict::Deny);
     if !refused {
         // SAFETY: a value of the storage, which lives as long as the socket does; whole words.
@@ -121,13 +132,19 @@ pub(crate) fn by_lsm(ctx: &LsmContext) -> Result<Outcome, Error> {
     if version == 0 {
         return Ok(Outcome::Allow);
     }
-    let number = if protocol == MPTCP { TCP } else { protocol as u8 };
+    // Streams are those of TCP, MPTCP and SMC, but for SCTP's.
+    let number = if opens && protocol != u16::from(SCTP) { TCP } else { protocol as u8 };
     if kind == SOCK_RAW || !matches!(number, TCP | SCTP | DCCP) {
         // What stands there is no port.
         named.port = 0;
     }
-    let attempt = attempt::of_task(&named, if kind == SOCK_RAW { Protocol::Udp } else { transport(number) });
-    let packed = attempt::decide(version, &attempt);
+    let mut attempt =
+        attempt::of_task(&named, if kind == SOCK_RAW { Protocol::Udp } else { transport(number) });
+    if kind == SOCK_RAW && is_upkeep(number, &attempt.address) {
+        // The wire sees what it is: no default holds for a solicitation.
+        attempt.reach = Reach::Named;
+    }
+    let packed = attempt::decide(version, maps::moment(), &attempt);
     let told = if number == TCP && opens { Kind::TcpConnect } else { Kind::PacketDenied };
     // What passes is told where it connects something.
     if told == Kind::TcpConnect || is_denied(packed) {
@@ -150,11 +167,16 @@ fn is_denied(packed: u64) -> bool {
     })
 }
 
-/// Whether somebody there waits for the datagram: a peer that has sent one, or a DHCP server.
+/// Whether somebody there waits for the datagram: a peer that has sent one, or a DHCP server. The wire asks once more, when
+/// it is known where it leaves.
 #[inline(never)]
-fn is_awaited(ctx: &SockAddrContext, attempt: &Attempt) -> bool {
+fn is_awaited(ctx: &SockAddrContext, attempt: &Attempt, version: u64) -> bool {
     // SAFETY: the socket is the context's own.
-    let local = unsafe { (*flow::socket_of(ctx)).src_port };
+    let local = unsafe { (*flow::socket_of(ctx)).src_port } as u16;
     let Attempt { address, port, .. } = attempt;
-    peers::has_heard(ctx, address, *port) || matches!((local, *port), (68, 67) | (546, 547))
+    // SAFETY: plain helper call.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    peers::has_heard(ctx, address, *port, false)
+        || peers::has_heard(ctx, address, *port, true)
+        || is_dhcp(local, *port) && (serves_link(address) || maps::is_exempt(version, cgroup))
 }

@@ -34,7 +34,7 @@ pub(crate) static SETTINGS: Settings = Settings {
     net_user_ns: 0,
     user_ns_inum: 0,
     trust_by_address: 0,
-    reserved: 0,
+    sock_uid: 0,
 };
 
 /// Reads one field; volatile, because the loader replaces the zeros above.

@@ -11,7 +11,7 @@ use enforcer_common::{
     control::{Control, Counter},
     decide::EPERM,
     image::{Meta, Protocol},
-    packet::{TCP, UDP},
+    packet::TCP,
     sockaddr::{AF_INET, AF_INET6, AF_UNSPEC, Call, Named},
     wire::SCTP,
 };
@@ -85,7 +85,7 @@ pub(crate) fn by_sctp(ctx: &LsmContext) -> Result<Outcome, Error> {
             return Ok(Outcome::Allow);
         };
         let judged = attempt::of_task(&named, Protocol::Tcp);
-        let packed = attempt::decide(version, &judged);
+        let packed = attempt::decide(version, maps::moment(), &judged);
         if Decision::unpack(packed).is_none_or(|decision| matches!(decision.effective, Verdict::Deny)) {
             attempt::tell_denied(version, &judged, &named, packed, SCTP);
             return attempt::outcome(packed);
@@ -96,14 +96,15 @@ pub(crate) fn by_sctp(ctx: &LsmContext) -> Result<Outcome, Error> {
     Ok(if crate::answer::enforces_something() { Outcome::Refuse(EPERM) } else { Outcome::Allow })
 }
 
-/// `cgroup/sock_create`: whose a socket is of which no later hook tells.
+/// `cgroup/sock_create`: whose a socket is of which no later hook tells, or which names a peer that need not be its last.
 #[inline(always)]
 pub(crate) fn made(ctx: &SockContext) {
     // SAFETY: the kernel passes a valid context.
     let (kind, protocol) = unsafe { ((*ctx.sock).type_, (*ctx.sock).protocol) };
-    let told =
-        matches!((kind, protocol), (1, 0) | (2, 0)) || matches!((kind, protocol as u8), (1, TCP) | (2, UDP));
+    let told = matches!((kind, protocol), (1, 0)) || matches!((kind, protocol as u8), (1, TCP));
     if !told && let Some(flow) = flow::of(ctx.sock.cast()) {
         flow::own(flow);
+        // SAFETY: a value of the storage; a whole word.
+        unsafe { (&raw mut (*flow.as_ptr()).translatable).write_volatile(1) };
     }
 }

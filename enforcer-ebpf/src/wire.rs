@@ -15,9 +15,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock, bpf_sock_tuple},
     helpers::{
         bpf_ktime_get_boot_ns, bpf_probe_read_kernel,
-        generated::{
-            bpf_get_socket_uid, bpf_sk_fullsock, bpf_sk_lookup_tcp, bpf_sk_release, bpf_skb_cgroup_id,
-        },
+        generated::{bpf_sk_fullsock, bpf_sk_lookup_tcp, bpf_sk_release, bpf_skb_cgroup_id},
     },
     programs::SkBuffContext,
 };
@@ -29,7 +27,7 @@ use enforcer_common::{
     event::Kind,
     flow::{Flow, OPENED_BY_PEER, OPENED_HERE, Pass, Seals, Standing},
     packet::{Bytes as _, TCP, UDP, flag},
-    wire::{ICMPV6, IGMP, Route, STATIONS_MAX, transport},
+    wire::{ICMPV6, Route, STATIONS_MAX, is_dhcp, is_upkeep, serves_link, transport},
 };
 
 const SOCK_RAW: u32 = 3;
@@ -70,7 +68,8 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
         count::add(Counter::PacketsUnreadable, 1);
         return if answer::enforces_something() { Delivery::Drop } else { Delivery::Deliver };
     }
-    let standing = standing(skb, route);
+    let moment = maps::moment();
+    let standing = standing(skb, route, version, moment);
     let stations = route >> 40 & 0xff;
     if standing == ALLOWED && stations == 0 {
         return Delivery::Deliver;
@@ -78,12 +77,12 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     // Names that are over do not end a flow; what names the address ends it.
     let named = if standing == ESTABLISHED { NAMED } else { 0 };
     let what = version << VERSION | place(route, 0) | named;
-    if judge_destination(skb, route, what) != 0 {
+    if judge_destination(skb, route, what, moment) != 0 {
         return Delivery::Drop;
     }
     let mut index = opaque(1);
     while index <= route >> 40 & 0xff && index <= u64::from(STATIONS_MAX) {
-        if judge_one(skb, route, version << VERSION | place(route, index)) != 0 {
+        if judge_one(skb, route, version << VERSION | place(route, index), moment) != 0 {
             return Delivery::Drop;
         }
         index += 1;
@@ -113,21 +112,21 @@ extern "C" fn read_route(skb: *mut __sk_buff) -> u64 {
 
 /// Judges the destination; 1 = the packet is not sent.
 #[inline(always)]
-fn judge_destination(skb: *mut __sk_buff, route: u64, mut what: u64) -> u64 {
-    if what & NAMED == 0 && denies(decide_packet(skb, route, what)) {
-        what |= excuse(skb, route);
+fn judge_destination(skb: *mut __sk_buff, route: u64, mut what: u64, moment: u64) -> u64 {
+    if what & NAMED == 0 && denies(decide_packet(skb, route, what, moment)) {
+        what |= excuse(skb, route, version_of(what));
     }
-    judge_one(skb, route, what)
+    judge_one(skb, route, what, moment)
 }
 
 /// Judges one address; 1 = the packet is not sent.
 #[inline(always)]
-fn judge_one(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
-    let mut packed = decide_packet(skb, route, what);
+fn judge_one(skb: *mut __sk_buff, route: u64, what: u64, moment: u64) -> u64 {
+    let mut packed = decide_packet(skb, route, what, moment);
     if route >> 48 & 1 != 0 {
-        packed = attempt::join(packed, decide_packet(skb, route, what | INSIDE));
+        packed = attempt::join(packed, decide_packet(skb, route, what | INSIDE, moment));
     }
-    conclude_packet(skb, route, what, packed)
+    conclude_packet(skb, route, what, packed, moment)
 }
 
 /// The version that judges.
@@ -157,22 +156,22 @@ fn denies(packed: u64) -> bool {
 /// What is known of the flow, before anything is judged.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn standing(skb: *mut __sk_buff, route: u64) -> u64 {
+extern "C" fn standing(skb: *mut __sk_buff, route: u64, version: u64, moment: u64) -> u64 {
     let ctx = &SkBuffContext::new(skb);
     let packet = Skb(ctx);
     let Some(route) = Route::unpack(route) else { return UNKNOWN };
     let Some(socket) = socket_of(ctx) else { return UNKNOWN };
     let Some(flow) = flow::of(socket.as_ptr().cast()) else { return UNKNOWN };
-    if is_upkeep(ctx, socket.as_ptr(), &route) {
+    if is_kernels_upkeep(ctx, socket.as_ptr(), &route) {
         return ALLOWED;
     }
     let Some(address) = route.address(&packet, route.destination_at()) else { return UNKNOWN };
-    let (local, port) = route.ports(&packet).unwrap_or_default();
+    let (_, port) = route.ports(&packet).unwrap_or_default();
     // SAFETY: a value of the storage; whole words.
     let pass = unsafe { (&raw const (*flow.as_ptr()).wire).read_volatile() };
-    let standing = pass.standing(&flow::seals(&address, port, route.protocol));
+    let standing = pass.standing(&flow::seals(&address, port, route.protocol, [version, moment]));
     if standing != Standing::Allowed && route.protocol == TCP && !route.later_fragment {
-        note_opener(ctx, &route, local, flow.as_ptr());
+        note_opener(ctx, &route, socket.as_ptr(), flow.as_ptr());
     }
     match standing {
         Standing::Allowed => ALLOWED,
@@ -184,7 +183,7 @@ extern "C" fn standing(skb: *mut __sk_buff, route: u64) -> u64 {
 /// Notes who opened a TCP connection: whoever sent the SYN. Of a connection that is older than this program, whoever listens
 /// at its port.
 #[inline(always)]
-fn note_opener(ctx: &SkBuffContext, route: &Route, local: u16, flow: *mut Flow) {
+fn note_opener(ctx: &SkBuffContext, route: &Route, socket: *mut bpf_sock, flow: *mut Flow) {
     let Some([flags]) = Skb(ctx).load(route.payload + 13) else { return };
     // SAFETY: a value of the storage; whole words.
     let known = unsafe { (&raw const (*flow).opened).read_volatile() };
@@ -192,33 +191,37 @@ fn note_opener(ctx: &SkBuffContext, route: &Route, local: u16, flow: *mut Flow) 
         flag::SYN => OPENED_HERE,
         _ if known != 0 => return,
         both if both == flag::SYN | flag::ACK => OPENED_BY_PEER,
-        _ if listens(ctx, route, local) => OPENED_BY_PEER,
+        _ if listens(ctx, route.v6, socket) => OPENED_BY_PEER,
         _ => OPENED_HERE,
     };
     // SAFETY: as above.
     unsafe { (&raw mut (*flow).opened).write_volatile(opened) };
 }
 
-/// Whether somebody listens at the address and port that the packet comes from. The lookup is for a peer that there is not,
+/// Whether somebody listens at the address and port of a socket, as they are before translation. The lookup is for a peer that there is not,
 /// so that it finds no connection (`net/core/filter.c` `sk_lookup`).
 #[inline(always)]
-fn listens(ctx: &SkBuffContext, route: &Route, local: u16) -> bool {
+fn listens(ctx: &SkBuffContext, v6: bool, socket: *mut bpf_sock) -> bool {
     const SIZE_V4: u32 = 12;
     const SIZE_V6: u32 = 36;
     /// `BPF_F_CURRENT_NETNS`: the socket's own.
     const OWN: u64 = u64::MAX;
     // SAFETY: integers, of which all zeros are valid.
     let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
-    let size = if route.v6 {
-        let Some(source) = Skb(ctx).load::<16>(8) else { return false };
-        tuple.__bindgen_anon_1.ipv6.daddr = words(source);
-        tuple.__bindgen_anon_1.ipv6.dport = local.to_be();
-        SIZE_V6
-    } else {
-        let Some(source) = Skb(ctx).load::<4>(12) else { return false };
-        tuple.__bindgen_anon_1.ipv4.daddr = u32::from_ne_bytes(source);
-        tuple.__bindgen_anon_1.ipv4.dport = local.to_be();
-        SIZE_V4
+    // SAFETY: a whole socket; fields are read with their own width, and volatile keeps the loads apart.
+    let size = unsafe {
+        let port = ((&raw const (*socket).src_port).read_volatile() as u16).to_be();
+        if v6 {
+            let source = (&raw const (*socket).src_ip6).cast::<u32>();
+            let word = |index| source.add(index).read_volatile();
+            tuple.__bindgen_anon_1.ipv6.daddr = [word(0), word(1), word(2), word(3)];
+            tuple.__bindgen_anon_1.ipv6.dport = port;
+            SIZE_V6
+        } else {
+            tuple.__bindgen_anon_1.ipv4.daddr = (&raw const (*socket).src_ip4).read_volatile();
+            tuple.__bindgen_anon_1.ipv4.dport = port;
+            SIZE_V4
+        }
     };
     // SAFETY: the tuple is as long as said; what is found is given back.
     unsafe {
@@ -242,7 +245,7 @@ fn words(octets: [u8; 16]) -> [u32; 4] {
 /// address stands, and the bits beside it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn decide_packet(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
+extern "C" fn decide_packet(skb: *mut __sk_buff, route: u64, what: u64, moment: u64) -> u64 {
     let version = version_of(what);
     let mut attempt = Attempt {
         address: Address::default(),
@@ -259,7 +262,7 @@ extern "C" fn decide_packet(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
         _ => return 0,
     }
     let sender = Sender { skb, cgroup: cgroup(skb) };
-    attempt::packed(PolicySlot::of((version & 1) as u32, sender), &attempt)
+    attempt::packed(PolicySlot::of((version & 1) as u32, moment, sender), &attempt)
 }
 
 /// How [`read_address`] answers.
@@ -297,8 +300,23 @@ fn uid(skb: *mut __sk_buff) -> u64 {
     match used(&SkBuffContext::new(skb)) {
         // SAFETY: a value of the storage; a whole word.
         Some(flow) => unsafe { (&raw const (*flow.as_ptr()).uid).read_volatile() }.into(),
-        // SAFETY: the packet of the program's context.
-        None => unsafe { bpf_get_socket_uid(skb) }.into(),
+        None => maker(skb).into(),
+    }
+}
+
+/// The user who made the socket: `sk_uid`, because `bpf_get_socket_uid` says 0 for whomever a user namespace of the network
+/// namespace does not know (`net/core/filter.c`).
+#[inline(always)]
+fn maker(skb: *mut __sk_buff) -> u32 {
+    let Some(socket) = socket_of(&SkBuffContext::new(skb)) else { return u32::MAX };
+    // The verifier allows no arithmetic on a socket, but on what it finds in memory.
+    let socket = socket.as_ptr() as u64;
+    let offset = u64::from(setting!(sock_uid));
+    // SAFETY: the helper checks the addresses it reads.
+    unsafe {
+        bpf_probe_read_kernel(&raw const socket)
+            .and_then(|at| bpf_probe_read_kernel((at + offset) as *const u32))
+            .unwrap_or(u32::MAX)
     }
 }
 
@@ -326,7 +344,7 @@ fn used(ctx: &SkBuffContext) -> Option<NonNull<Flow>> {
 /// destination that was named, because addresses are translated on the way.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn excuse(skb: *mut __sk_buff, route: u64) -> u64 {
+extern "C" fn excuse(skb: *mut __sk_buff, route: u64, version: u64) -> u64 {
     let ctx = &SkBuffContext::new(skb);
     let packet = Skb(ctx);
     let (Some(route), Some(socket)) = (Route::unpack(route), socket_of(ctx)) else { return NONE };
@@ -338,8 +356,11 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64) -> u64 {
     if route.stations != 0 {
         return NONE;
     }
-    if kind == SOCK_RAW && is_kernels(socket) || is_group_upkeep(&packet, &route, &address) {
+    if kind == SOCK_RAW && is_kernels(socket) {
         return FLOW;
+    }
+    if is_group_upkeep(&packet, &route, &address) {
+        return PACKET;
     }
     if route.steered || route.later_fragment || protocol != u32::from(route.protocol) {
         return NONE;
@@ -353,7 +374,10 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64) -> u64 {
             }
         }
         (UDP, SOCK_DGRAM) => {
-            if peers::has_heard(ctx, &address, port) || is_dhcp(&route, local, port) {
+            let served = || serves_link(&address) || maps::is_exempt(version, cgroup(skb));
+            if peers::has_heard(ctx, &address, port, peers::is_loopback(ctx))
+                || is_dhcp(local, port) && served()
+            {
                 return PACKET;
             }
             if is_peer(socket, &route, &packet, port) {
@@ -363,13 +387,24 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64) -> u64 {
         _ => return NONE,
     }
     let Some(flow) = flow else { return NONE };
-    let Seals { place, .. } = flow::seals(&address, port, route.protocol);
-    // SAFETY: a value of the storage; whole words.
+    let place = flow::place(&address, port, route.protocol);
     let flow = flow.as_ptr();
-    let named = unsafe {
-        [(&raw const (*flow).connected).read_volatile(), (&raw const (*flow).addressed).read_volatile()]
+    // SAFETY: a value of the storage; whole words, the last one only after the names.
+    let (named, translatable) = unsafe {
+        let connected = (&raw const (*flow).connected).read_volatile();
+        let addressed = (&raw const (*flow).addressed).read_volatile();
+        ([connected, addressed], (&raw const (*flow).translatable).read_volatile())
     };
-    if named == [0, 0] || named.contains(&place) { NONE } else { FLOW }
+    if named == [0, 0] || named.contains(&place) {
+        NONE
+    } else if route.protocol == TCP {
+        // A hook has judged what it is connected to.
+        FLOW
+    } else if translatable != 0 {
+        PACKET
+    } else {
+        NONE
+    }
 }
 
 /// Whether this is what a UDP socket is connected to: nobody has translated it.
@@ -392,27 +427,16 @@ fn is_peer(socket: *mut bpf_sock, route: &Route, packet: &Skb<'_>, port: u16) ->
     }
 }
 
-/// Ports of a DHCP client and its server (RFC 2131 section 4.1, RFC 8415 section 7.2).
-#[inline(always)]
-fn is_dhcp(route: &Route, local: u16, port: u16) -> bool {
-    if route.v6 { local == 546 && port == 547 } else { local == 68 && port == 67 }
-}
-
 /// Membership of multicast groups (IGMP, MLD) and neighbour discovery, to a group of this link.
 #[inline(always)]
 fn is_group_upkeep(packet: &Skb<'_>, route: &Route, address: &Address) -> bool {
-    let [a, b, c, ..] = address.octets();
-    match route.protocol {
-        ICMPV6 => a == 0xff && b == 2 && is_discovery(packet, route),
-        IGMP => address.v4().is_some_and(|v4| v4 >> 28 == 0xe) && c == 0,
-        _ => false,
-    }
+    is_upkeep(route.protocol, address) && (route.protocol != ICMPV6 || is_discovery(packet, route))
 }
 
 /// What keeps the machine on its link, sent by the kernel: neighbour discovery and MLD. No rule reaches it, as none reaches
 /// ARP.
 #[inline(always)]
-fn is_upkeep(ctx: &SkBuffContext, socket: *mut bpf_sock, route: &Route) -> bool {
+fn is_kernels_upkeep(ctx: &SkBuffContext, socket: *mut bpf_sock, route: &Route) -> bool {
     route.protocol == ICMPV6
         && route.stations == 0
         // SAFETY: a whole socket.
@@ -453,7 +477,7 @@ fn socket_of(ctx: &SkBuffContext) -> Option<NonNull<bpf_sock>> {
 /// What becomes of the packet by a packed decision; 1 = it is not sent. Remembers it, and tells.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn conclude_packet(skb: *mut __sk_buff, route: u64, what: u64, packed: u64) -> u64 {
+extern "C" fn conclude_packet(skb: *mut __sk_buff, route: u64, what: u64, packed: u64, moment: u64) -> u64 {
     let Some(decision) = Decision::unpack(packed) else {
         count::add(Counter::Errors, 1);
         return maps::errors_deny().into();
@@ -464,7 +488,7 @@ extern "C" fn conclude_packet(skb: *mut __sk_buff, route: u64, what: u64, packed
     let at = what as u32 & 0xffff;
     let Some(address) = route.address(&packet, at) else { return 1 };
     let port = route.ports(&packet).unwrap_or_default().1;
-    let seals = flow::seals(&address, port, route.protocol);
+    let seals = flow::seals(&address, port, route.protocol, [version_of(what), moment]);
     let flow = socket_of(ctx).and_then(|socket| flow::of(socket.as_ptr().cast()));
     let denied = matches!(decision.effective, Verdict::Deny);
     let is_destination = at == route.destination_at();

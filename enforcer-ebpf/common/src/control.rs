@@ -1,6 +1,6 @@
 //! The words through which user space steers the running programs, and the counters through which they report.
 
-/// Index of a word of the control map. Each is one `u64` that user space alone writes.
+/// Index of a word of the control map. Each is one `u64`, which user space alone writes unless it says otherwise.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Control {
@@ -20,10 +20,14 @@ pub enum Control {
     OtherResolvers,
     /// `CLOCK_BOOTTIME` of the last answer that nobody asked for and that was handed over; the programs write this one.
     LastUnsolicited,
+    /// How often an answer has bound what a rule denies; the programs write this one.
+    Learned,
+    /// How often user space has replaced what decisions read beside the policy.
+    Replaced,
 }
 
 /// Words of the control map.
-pub const CONTROLS: usize = 8;
+pub const CONTROLS: usize = 10;
 
 /// Something that a program counted.
 #[repr(u32)]
@@ -185,6 +189,6 @@ pub struct Settings {
     pub user_ns_inum: u32,
     /// 1 = believe an answer by its server's address alone: for the tests that show what the rest is good for.
     pub trust_by_address: u32,
-    /// Nothing.
-    pub reserved: u32,
+    /// `offsetof(struct sock, sk_uid)`.
+    pub sock_uid: u32,
 }

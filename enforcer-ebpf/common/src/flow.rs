@@ -17,6 +17,8 @@ pub struct Flow {
     pub connected: u64,
     /// .. and of the last message.
     pub addressed: u64,
+    /// 1 = what goes elsewhere than it was named is translated: seen since it was made, and never connected to two places.
+    pub translatable: u64,
     /// Who opened the connection: [`OPENED_HERE`], [`OPENED_BY_PEER`], 0 = not known.
     pub opened: u64,
     /// What the last event told of, as [`Seals::place`].
@@ -46,7 +48,7 @@ pub const OPENED_BY_PEER: u64 = 2;
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Pass {
-    /// [`Seals::fresh`]: by this version, with what is known in this epoch.
+    /// [`Seals::fresh`]: by this version, with what was known at that moment.
     pub fresh: u64,
     /// [`Seals::version`]: by this version.
     pub version: u64,
@@ -70,20 +72,26 @@ pub struct Seals {
     pub place: u64,
     /// .. and the version of the policy.
     pub version: u64,
-    /// .. and the epoch of the bindings.
+    /// .. and what is known of names at that moment.
     pub fresh: u64,
 }
 
 impl Seals {
     /// Of a destination. `key` is secret: who does not know it finds no two destinations of one hash.
     #[inline(always)]
-    pub fn of(key: [u64; 2], address: &Address, port: u16, protocol: u8, [version, epoch]: [u64; 2]) -> Self {
+    pub fn of(
+        key: [u64; 2],
+        address: &Address,
+        port: u16,
+        protocol: u8,
+        [version, moment]: [u64; 2],
+    ) -> Self {
         let [start, multiplier] = key;
         let (high, low) = address.halves();
         let add = |hash: u64, word: u64| name::mix((hash ^ word).wrapping_mul(multiplier | 1));
         let place = add(add(add(start, high), low), u64::from(port) << 8 | u64::from(protocol));
         let by_version = add(place, version);
-        Self { place: place | 1, version: by_version | 1, fresh: add(by_version, epoch) | 1 }
+        Self { place: place | 1, version: by_version | 1, fresh: add(by_version, moment) | 1 }
     }
 }
 

@@ -131,7 +131,7 @@ fn least(half: u64) -> u64 {
 
 /// The finaliser of MurmurHash3 (fmix64): a bijection that spreads every input bit.
 #[inline(always)]
-pub(crate) fn mix(mut value: u64) -> u64 {
+pub fn mix(mut value: u64) -> u64 {
     value ^= value >> 33;
     value = value.wrapping_mul(0xff51_afd7_ed55_8ccd);
     value ^= value >> 33;

@@ -64,13 +64,13 @@ pub struct Route {
     pub v6: bool,
     /// A fragment behind the first: it has no ports.
     pub later_fragment: bool,
-    /// It has IPv4 options or a routing header: somebody has asked for another way than the usual.
+    /// It has a source route, though no station may be left: somebody has asked for another way than the usual.
     pub steered: bool,
 }
 
 impl Route {
-    /// Reads the network layer. `None` for what is no IP packet, is cut off, or has a source route that cannot be judged
-    /// whole: of an unknown kind, too long, or a second one.
+    /// Reads the network layer. `None` for what is no IP packet, is cut off, also by a first fragment that ends before the
+    /// ports, or has a source route that cannot be judged whole: of an unknown kind, too long, or a second one.
     #[inline(always)]
     pub fn of<P: Bytes>(packet: &P) -> Option<Self> {
         let [first, _, _, _, _, _, o0, o1, _, protocol] = packet.load(0)?;
@@ -91,7 +91,6 @@ impl Route {
                 walk.later_fragment = (u16::from_be_bytes([o0, o1]) & OFFSET_V4).into();
                 walk.at = HEADER_V4;
                 if walk.end > HEADER_V4 {
-                    walk.steered = 1;
                     P::Loop::repeat(HEADERS_MAX, &mut Options(&mut walk));
                 } else {
                     walk.done = 1;
@@ -110,7 +109,7 @@ impl Route {
             _ => return None,
         }
         let Walk { protocol, at, stations_at, stations, later_fragment, steered, done, .. } = walk;
-        (done != 0 && stations <= STATIONS_MAX).then_some(Self {
+        let route = Self {
             protocol,
             payload: at,
             stations_at,
@@ -118,7 +117,22 @@ impl Route {
             v6: first >> 4 == 6,
             later_fragment: later_fragment != 0,
             steered: steered != 0,
-        })
+        };
+        (done != 0 && stations <= STATIONS_MAX && route.is_whole(packet)).then_some(route)
+    }
+
+    /// Whether the ports and the last station are there, if it has any.
+    #[inline(always)]
+    fn is_whole(&self, packet: &impl Bytes) -> bool {
+        let last = self.station_at(self.stations.wrapping_sub(1));
+        (self.stations == 0 || self.address(packet, last).is_some())
+            && (!self.has_ports() || self.ports(packet).is_some())
+    }
+
+    /// Whether its payload begins with ports.
+    #[inline(always)]
+    fn has_ports(&self) -> bool {
+        !self.later_fragment && matches!(self.protocol, TCP | UDP | UDP_LITE | SCTP | DCCP)
     }
 
     /// All of it in one register, never 0.
@@ -164,7 +178,7 @@ impl Route {
     /// Where a station of the source route stands.
     #[inline(always)]
     pub fn station_at(&self, index: u32) -> u32 {
-        self.stations_at + index * if self.v6 { 16 } else { 4 }
+        self.stations_at.wrapping_add(index.wrapping_mul(if self.v6 { 16 } else { 4 }))
     }
 
     /// The address that stands somewhere in the packet.
@@ -173,10 +187,10 @@ impl Route {
         if self.v6 { packet.load(at).map(Address::from_v6) } else { packet.load(at).map(Address::from_v4) }
     }
 
-    /// The ports of source and destination. `None` if the packet has none: another protocol, a later fragment, or cut off.
+    /// The ports of source and destination. `None` if the packet has none: another protocol, or a later fragment.
     #[inline(always)]
     pub fn ports(&self, packet: &impl Bytes) -> Option<(u16, u16)> {
-        if self.later_fragment || !matches!(self.protocol, TCP | UDP | UDP_LITE | SCTP | DCCP) {
+        if !self.has_ports() {
             return None;
         }
         let [s0, s1, d0, d1] = packet.load(self.payload)?;
@@ -195,6 +209,30 @@ impl Route {
 #[inline(always)]
 pub fn transport(protocol: u8) -> Protocol {
     if matches!(protocol, TCP | SCTP | DCCP) { Protocol::Tcp } else { Protocol::Udp }
+}
+
+/// Whether a protocol and a destination are those of membership of groups (IGMP, MLD) or of neighbour discovery: a group of
+/// this link (RFC 5771 section 4, RFC 4291 section 2.7).
+#[inline(always)]
+pub fn is_upkeep(protocol: u8, address: &Address) -> bool {
+    match protocol {
+        ICMPV6 => address.halves().0 >> 48 == 0xff02,
+        IGMP => address.v4().is_some_and(|v4| v4 >> 8 == 0xe0_0000),
+        _ => false,
+    }
+}
+
+/// The ports of a DHCP client and its server (RFC 2131 section 4.1, RFC 8415 section 7.2).
+#[inline(always)]
+pub fn is_dhcp(local: u16, port: u16) -> bool {
+    matches!((local, port), (68, 67) | (546, 547))
+}
+
+/// Whether everybody at an address who serves DHCP is on this link: broadcast, `ff02::1:2`, `fe80::/10`.
+#[inline(always)]
+pub fn serves_link(address: &Address) -> bool {
+    let (high, low) = address.halves();
+    address.v4() == Some(u32::MAX) || high >> 54 == 0xfe80 >> 6 || high == 0xff02 << 48 && low == 0x0001_0002
 }
 
 /// On the way through options or extension headers.
@@ -240,6 +278,7 @@ impl<P: Bytes> Step for Options<'_, '_, P> {
                     if walk.stations_at != 0 {
                         return ControlFlow::Break(());
                     }
+                    walk.steered = 1;
                     walk.stations_at = walk.at + 3;
                     walk.stations = (length - 3) / 4;
                 }

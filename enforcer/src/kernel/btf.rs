@@ -6,6 +6,9 @@ use enforcer_common::control::Settings;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
+/// Of a socket's beginning, which the program at the wire reads as a whole.
+const HEAD_BITS: u32 = 256;
+
 /// The settings with every offset filled in.
 pub(super) fn settings() -> Result<Settings, KernelError> {
     // Read at once: parsing from the file itself seeks a hundred thousand times.
@@ -17,7 +20,10 @@ pub(super) fn settings() -> Result<Settings, KernelError> {
         socket_sk: offset("socket", "sk")?,
         sock_protocol: offset("sock", "sk_protocol")?,
         sock_family: offset("sock_common", "skc_family")?,
-        sock_net_refcnt: bit_offset_of(&btf, "sock_common", "skc_net_refcnt")?,
+        sock_net_refcnt: bit_offset_of(&btf, "sock_common", "skc_net_refcnt").and_then(|bits| {
+            if bits < HEAD_BITS { Ok(bits) } else { Err(KernelError::Type("skc_net_refcnt")) }
+        })?,
+        sock_uid: offset("sock", "sk_uid")?,
         msghdr_name: offset("msghdr", "msg_name")?,
         msghdr_namelen: offset("msghdr", "msg_namelen")?,
         msghdr_flags: offset("msghdr", "msg_flags")?,

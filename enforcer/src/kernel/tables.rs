@@ -69,7 +69,8 @@ pub(super) fn set_truth(
     slot: u32,
     truth: &BTreeMap<Address, Binding>,
 ) -> Result<(), KernelError> {
-    replace(kernel, "TRUTH", slot, truth, truth.len() as u32).map(drop)
+    replace(kernel, "TRUTH", slot, truth, truth.len() as u32)?;
+    replaced(kernel)
 }
 
 /// Puts empty maps in the place of the fresh bindings of some epochs.
@@ -127,7 +128,16 @@ pub(super) fn set_resolvers(kernel: &Kernel, old: &[Address], new: &[Address]) -
     for address in old.iter().filter(|address| !new.contains(address)) {
         raw::delete(map, address).map_err(failed("RESOLVERS", "clean"))?;
     }
-    Ok(())
+    replaced(kernel)
+}
+
+/// Makes what programs remember of their decisions void: they are to be made again, by what has just been replaced.
+fn replaced(kernel: &Kernel) -> Result<(), KernelError> {
+    let word = Control::Replaced;
+    let mut count = [0_u64];
+    raw::lookup(outer(kernel, "CONTROL")?, &(word as u32), &mut count).map_err(failed("CONTROL", "read"))?;
+    let [count] = count;
+    set_control(kernel, word, count.wrapping_add(1))
 }
 
 /// Replaces who holds the resolvers: first what is new, then what is gone.

@@ -17,6 +17,7 @@ mod dns_over_tcp;
 mod doctor;
 mod events;
 mod examples;
+mod excuses;
 mod exec;
 mod explain;
 mod first_connect;

@@ -85,7 +85,9 @@ fn a_usual_packet_has_one_destination_and_its_ports() {
     let packet = v4(&[], 0, ICMP, &ports);
     assert_eq!(Route::of(&&packet[..]).unwrap().ports(&&packet[..]), None, "an echo request has no ports");
     let packet = v4(&[], 0, UDP, &ports[..3]);
-    assert_eq!(Route::of(&&packet[..]).unwrap().ports(&&packet[..]), None, "cut off");
+    assert_eq!(Route::of(&&packet[..]), None, "cut off: what follows would bring the port");
+    let packet = v6(&[(44, vec![0, 0, 1, 0, 0, 0, 1])], TCP, &ports[..3]);
+    assert_eq!(Route::of(&&packet[..]), None, "the same as a fragment");
 }
 
 #[test]
@@ -99,7 +101,9 @@ fn every_station_of_a_source_route_is_found() {
         assert!(Route::of(&&packet[..]).unwrap().steered);
     }
     // A record of the route is none, nor is a timestamp; what stands behind the end is nothing.
-    assert_eq!(addresses(&v4(&[7, 7, 4, 9, 9, 9, 9, 0], 0, UDP, &[0; 8])), v4s(&[T]));
+    let packet = v4(&[7, 7, 4, 9, 9, 9, 9, 0], 0, UDP, &[0; 8]);
+    assert_eq!(addresses(&packet), v4s(&[T]));
+    assert!(!Route::of(&&packet[..]).unwrap().steered, "nor any other way");
     assert_eq!(addresses(&v4(&[0, 131, 7, 4, 9, 9, 9, 9], 0, UDP, &[0; 8])), v4s(&[T]));
     for kind in [0, 2] {
         assert_eq!(addresses(&v6(&[routing(kind, 1, 0, &[six(3)])], UDP, &[0; 8])), v6s(&[2, 3]));
@@ -131,7 +135,7 @@ fn what_cannot_be_judged_whole_is_not_read() {
     assert_eq!(addresses(&v4(&[], 0, UDP, &[])[..8]), None);
     let whole = v6(&[routing(4, 2, 2, &[six(3), six(4), six(5)])], TCP, &[]);
     // The stations, or the headers, that are cut off lead nowhere.
-    assert!((41..whole.len()).all(|end| addresses(&whole[..end]).is_none_or(|found| found.len() == 4)));
+    assert!((41..whole.len()).all(|end| addresses(&whole[..end]).is_none()));
     assert_eq!(addresses(&whole[..60]), None);
 }
 
@@ -159,4 +163,29 @@ fn the_route_agrees_with_the_reader_of_received_packets() {
     assert_eq!((route.protocol, route.payload), (network.protocol, network.payload.start));
     assert_eq!(route.address(&&packet[..], route.source_at()), network.source(&&packet[..]));
     assert_eq!(route.address(&&packet[..], route.destination_at()), network.destination(&&packet[..]));
+}
+
+#[test]
+fn what_keeps_the_link_up_stays_on_the_link() {
+    let address = |text: &str| Address::from(text.parse::<IpAddr>().unwrap());
+    for (protocol, group) in [(IGMP, "224.0.0.22"), (ICMPV6, "ff02::2"), (ICMPV6, "ff02::1:ff00:7")] {
+        assert!(is_upkeep(protocol, &address(group)), "{group}");
+        assert!(!is_upkeep(UDP, &address(group)), "{group}");
+    }
+    for (protocol, group) in [
+        (IGMP, "224.0.1.1"),
+        (IGMP, "239.255.0.1"),
+        (IGMP, "203.0.113.7"),
+        (ICMPV6, "ff05::2"),
+        (ICMPV6, "fe80::1"),
+    ] {
+        assert!(!is_upkeep(protocol, &address(group)), "{group}");
+    }
+    assert!(
+        ["255.255.255.255", "ff02::1:2", "fe80::1", "febf::1"].iter().all(|text| serves_link(&address(text)))
+    );
+    for text in ["203.0.113.7", "192.168.0.1", "ff02::1:3", "ff05::1:3", "fec0::1", "2001:db8::7"] {
+        assert!(!serves_link(&address(text)), "{text}");
+    }
+    assert!(is_dhcp(68, 67) && is_dhcp(546, 547) && !is_dhcp(67, 68) && !is_dhcp(68, 547));
 }
