@@ -297,7 +297,10 @@ impl Play<'_> {
         let processes: BTreeSet<u64> = outcomes.iter().map(|(pid, _)| (*pid).into()).collect();
         let told = || {
             let events = self.daemon.events().unwrap().into_iter().skip(mark);
-            let own = |event: &Value| event["pid"].as_u64().is_some_and(|pid| processes.contains(&pid));
+            let own = |event: &Value| {
+                event["event"] == "NetTCPConnect"
+                    && event["pid"].as_u64().is_some_and(|pid| processes.contains(&pid))
+            };
             events.filter(own).collect::<Vec<_>>()
         };
         let all = wait_for(SOON, || Some(told()).filter(|events| events.len() >= outcomes.len()));

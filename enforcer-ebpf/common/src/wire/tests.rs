@@ -5,7 +5,7 @@ const A: [u8; 4] = [198, 51, 100, 7];
 const T: [u8; 4] = [203, 0, 113, 7];
 
 fn v4(options: &[u8], fragment: u16, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    assert!(options.len() % 4 == 0);
+    assert!(options.len().is_multiple_of(4));
     let length = 20 + options.len() + payload.len();
     let mut packet = vec![0x40 | (5 + options.len() / 4) as u8, 0];
     packet.extend((length as u16).to_be_bytes());
