@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::connection::{Connection, Sighting};
-use crate::destination::{is_special_use, normalise};
+use crate::destination::{embedded, is_special_use, normalise};
 use crate::policy_set::{ClassId, PolicySet};
 use crate::rule::Rule;
 use crate::terms::{Action, Errno, LiteralAddresses, Mode, OtherResolvers, SharedAddress};
@@ -125,6 +125,45 @@ const DNS: u16 = 53;
 const RESOLVER_PORTS: [u16; 2] = [DNS, 853];
 
 pub(crate) fn explain(policies: &PolicySet, connection: &Connection) -> Explanation {
+    let mut outer = explain_address(policies, connection);
+    if let Some(address) = embedded(connection.address) {
+        // What is known by name is the outer address.
+        let inner = Connection { address, sightings: Vec::new(), resolver: false, ..connection.clone() };
+        strike(policies, &mut outer, explain_address(policies, &inner));
+    }
+    outer
+}
+
+/// What denies the address inside an address by its network denies the connection, too. An allow needs the outer address, and
+/// so does the default.
+fn strike(policies: &PolicySet, outer: &mut Explanation, inner: Explanation) {
+    let denies = |class: ClassId| policies.rule(class).filter(|rule| rule.action() == Action::Deny);
+    let striking: Vec<(ClassId, &Rule, Why)> = inner
+        .rules
+        .into_iter()
+        .filter_map(|(class, why)| Some((class, denies(class)?, why.ok().filter(|why| *why != Why::Any)?)))
+        .collect();
+    let decision = &mut outer.decision;
+    if let Some((class, _, why)) = striking.first()
+        && decision.verdict == Verdict::Allow
+    {
+        (decision.verdict, decision.rule, decision.why) = (Verdict::Deny, Decider::Rule(*class), why.clone());
+        decision.would_deny = true;
+    }
+    if let Some((class, rule, _)) = striking.iter().find(|(_, rule, _)| rule.mode() == Mode::Enforce)
+        && decision.effective == Verdict::Allow
+    {
+        (decision.effective, decision.effective_rule) = (Verdict::Deny, Decider::Rule(*class));
+        (decision.blocked, decision.errno) = (true, Some(rule.errno()));
+    }
+    for (class, _, why) in striking {
+        if let Some((_, said)) = outer.rules.iter_mut().find(|(own, said)| *own == class && said.is_err()) {
+            *said = Ok(why);
+        }
+    }
+}
+
+fn explain_address(policies: &PolicySet, connection: &Connection) -> Explanation {
     let destination = Destination::of(connection);
     let read: Vec<(ClassId, &Rule, Result<Why, Miss>)> = policies
         .classes()

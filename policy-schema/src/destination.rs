@@ -8,6 +8,24 @@ use thiserror::Error;
 
 use crate::terms::Protocol;
 
+/// The IPv4 address inside an IPv6 address, to which a translator or tunnel passes on what is sent there: NAT64 by its
+/// well-known prefix (RFC 6052), 6to4 (RFC 3056), Teredo (RFC 4380: the client's, inverted), v4-compatible (RFC 4291).
+pub(crate) fn embedded(address: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(v6) = address else { return None };
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let four = |high: u16, low: u16| {
+        let ([i, j], [k, l]) = (high.to_be_bytes(), low.to_be_bytes());
+        Some(IpAddr::from([i, j, k, l]))
+    };
+    match [a, b, c, d, e, f] {
+        [0x2002, high, low, ..] => four(high, low),
+        [0x2001, 0, ..] => four(!g, !h),
+        [0x64, 0xff9b, 0, 0, 0, 0] => four(g, h),
+        [0, 0, 0, 0, 0, 0] if (g, h) > (0, 1) => four(g, h),
+        _ => None,
+    }
+}
+
 /// The address a connection means: IPv4 out of its IPv6 mapping, and the unspecified address as the
 /// loopback address that Linux connects to.
 pub fn normalise(address: IpAddr) -> IpAddr {

@@ -92,7 +92,12 @@ impl Slot {
             now: NOW + connect.late * SECOND,
             reach: Reach::All,
         };
-        decide(&Caller { slot: self, connect }, &attempt).unwrap().into()
+        let caller = Caller { slot: self, connect };
+        let outer = decide(&caller, &attempt).unwrap();
+        match attempt.address.embedded() {
+            Some(inner) => outer.join(decide(&caller, &attempt.inside(inner)).unwrap()).into(),
+            None => outer.into(),
+        }
     }
 }
 
