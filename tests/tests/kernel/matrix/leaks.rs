@@ -70,6 +70,8 @@ pub struct Row {
 struct Leak {
     place: &'static str,
     list: Option<List>,
+    /// The kernel that put an end to it, if one did.
+    before: Option<(u32, u32)>,
 }
 
 /// Every row of the tables.
@@ -92,6 +94,13 @@ pub fn listed(setting: Setting) -> BTreeSet<&'static str> {
 
 impl Leak {
     fn parse(text: &'static str) -> Self {
+        let (text, before) = match text.split_once(" before ") {
+            Some((text, release)) => {
+                let (major, minor) = release.split_once('.').unwrap();
+                (text, Some((major.parse().unwrap(), minor.parse().unwrap())))
+            }
+            None => (text, None),
+        };
         let (place, list) = text.split_once(" (").unwrap_or((text, ""));
         let list = match list {
             "" => None,
@@ -100,7 +109,7 @@ impl Leak {
             _ => panic!("no list: {text}"),
         };
         assert!(["cgroup", "child", "everywhere", "lsm"].contains(&place), "no place: {text}");
-        Self { place, list }
+        Self { place, list, before }
     }
 
     fn is_at(&self, setting: Setting) -> bool {
@@ -111,6 +120,7 @@ impl Leak {
             "lsm" => setting.backend == Backend::Lsm,
             _ => true,
         };
-        place && self.list.is_none_or(|list| list == setting.list)
+        let newer = |(major, minor)| Machine::current().kernel_at_least(major, minor);
+        place && self.list.is_none_or(|list| list == setting.list) && !self.before.is_some_and(newer)
     }
 }
