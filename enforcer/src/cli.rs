@@ -6,6 +6,7 @@ use policy_schema::Mode;
 use std::{net::SocketAddrV4, path::PathBuf, process::ExitCode};
 
 mod check;
+mod doctor;
 mod exec;
 mod explain;
 mod failure;
@@ -56,6 +57,8 @@ enum Subcommands {
     Replay(replay::Arguments),
     /// Print the JSON Schema of policy or test files, for editors.
     Schema(schema::Schema),
+    /// Tell what this machine lets enforcer do, and what to change.
+    Doctor(doctor::Doctor),
     /// Tell how much is enforced.
     Status(status::Status),
     /// Keep the policy that `run --confirm` would take back.
@@ -114,6 +117,7 @@ pub fn main(cli: Cli) -> Result<ExitCode, Failure> {
             schema::main(schema);
             Ok(ExitCode::SUCCESS)
         }
+        Subcommands::Doctor(doctor) => Ok(doctor::main(doctor)),
         Subcommands::Status(status) => block_on(status::main(status))?,
         Subcommands::Confirm(instance) => block_on(instance::confirm(instance))?,
         Subcommands::Detach(instance) => block_on(instance::detach(instance))?,

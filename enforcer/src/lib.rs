@@ -11,6 +11,7 @@ pub mod compile;
 pub mod control;
 pub mod daemon;
 pub mod dns;
+pub mod doctor;
 pub mod engine;
 pub mod exec;
 pub mod explain;

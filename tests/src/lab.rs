@@ -19,7 +19,7 @@ pub struct Lab {
     // Dropped in this order: the cgroup's clients before the servers, the namespace last.
     /// The clients' cgroup.
     pub cgroup: Cgroup,
-    /// TCP on ports 80, 443 and 8080.
+    /// TCP on ports 80, 443, 853 and 8080.
     pub tcp: TcpServer,
     /// UDP on ports 443 and 9999.
     pub udp: UdpServer,
@@ -66,7 +66,7 @@ impl Lab {
             .name("shared.good.example", Self::SHARED)
             .name("shared.evil.example", Self::SHARED);
         let dnsmasq = configure(dnsmasq).start()?;
-        let tcp = TcpServer::start(&netns, &[80, 443, 8080])?;
+        let tcp = TcpServer::start(&netns, &[80, 443, 853, 8080])?;
         let udp = UdpServer::start(&netns, &[443, 9999])?;
         let cgroup = Cgroup::new()?;
         Ok(Self { cgroup, tcp, udp, dnsmasq, netns })

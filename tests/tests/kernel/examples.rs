@@ -23,6 +23,7 @@ fn lab() -> Lab {
             })
             .name("good.example", Lab::GOOD)
             .name("track-1.ads.example", [203, 0, 113, 30])
+            .name("dns.google", [203, 0, 113, 31])
     })
     .unwrap()
 }
@@ -121,6 +122,21 @@ fn audit_everything() {
 }
 
 #[test]
+fn block_encrypted_dns() {
+    Machine::one_backend(|backend| {
+        exercise(
+            backend,
+            "block-encrypted-dns.yaml",
+            &[
+                ("dns.google", 443, Some("EPERM"), Some("dns-over-https"), true),
+                ("good.example", 853, Some("EPERM"), Some("encrypted-dns"), true),
+                ("good.example", 443, None, None, false),
+            ],
+        );
+    });
+}
+
+#[test]
 fn every_example_is_exercised_and_without_a_finding() {
     let mut names: Vec<String> = fs::read_dir(directory())
         .unwrap()
@@ -128,7 +144,15 @@ fn every_example_is_exercised_and_without_a_finding() {
         .filter(|name| name.ends_with(".yaml") && !name.ends_with(".test.yaml"))
         .collect();
     names.sort_unstable();
-    assert_eq!(names, ["allow-only.yaml", "audit-everything.yaml", "block-malicious-domains.yaml"]);
+    assert_eq!(
+        names,
+        [
+            "allow-only.yaml",
+            "audit-everything.yaml",
+            "block-encrypted-dns.yaml",
+            "block-malicious-domains.yaml"
+        ]
+    );
     for name in names {
         let path = directory().join(&name);
         let outcome =

@@ -14,6 +14,7 @@ mod corpus;
 mod dangerous_answers;
 mod defaults;
 mod dns_over_tcp;
+mod doctor;
 mod events;
 mod examples;
 mod exec;
