@@ -46,7 +46,9 @@ fn print(report: &Report) {
         }
     }
     match report.backend {
-        Some(backend) => println!("\nPolicies can be enforced on this machine, with the backend `{backend}`."),
+        Some(backend) => {
+            println!("\nPolicies can be enforced on this machine, with the backend `{backend}`.")
+        }
         None => println!("\nPolicies cannot be enforced on this machine: see what is missing."),
     }
 }

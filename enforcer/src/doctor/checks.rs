@@ -102,7 +102,9 @@ fn io_uring(disabled: Option<&str>) -> Check {
     const NAME: &str = "io_uring";
     match disabled {
         Some("2") => Check::good(NAME, "disabled"),
-        Some("1") => Check::good(NAME, "for privileged processes; what they connect to is judged like the rest"),
+        Some("1") => {
+            Check::good(NAME, "for privileged processes; what they connect to is judged like the rest")
+        }
         _ => Check::good(NAME, "enabled; what is connected to through it is judged like the rest"),
     }
 }
@@ -128,9 +130,13 @@ fn forwarding(on: &[&str]) -> Check {
 fn cache(cache: Cache) -> Check {
     match cache {
         Cache::Resolved => Check::good("cache", "systemd-resolved, which tells what it answers from memory"),
-        Cache::ResolvedUnseen => Check::limited("cache", "systemd-resolved, which does not tell what it answers")
-            .effect("a name that it knew before the start has no address here until it is looked up again")
-            .fix("start with `--flush-caches`; version 252 or newer tells"),
+        Cache::ResolvedUnseen => {
+            Check::limited("cache", "systemd-resolved, which does not tell what it answers")
+                .effect(
+                    "a name that it knew before the start has no address here until it is looked up again",
+                )
+                .fix("start with `--flush-caches`; version 252 or newer tells")
+        }
         Cache::Nscd => Check::limited("cache", "nscd")
             .effect("a name that it knew before the start has no address here until it is looked up again")
             .fix("`nscd --invalidate=hosts` after the start, or no nscd"),

@@ -22,7 +22,11 @@ fn the_backend_that_fires_is_the_one_that_is_taken() {
         let name = format!("backend {backend}");
         assert_eq!(state(&name), "good", "{report}");
         if backend == Backend::Lsm {
-            assert_eq!((&report["backend"], state("bpf in lsm=")), (&"lsm".into(), "good".into()), "{report}");
+            assert_eq!(
+                (&report["backend"], state("bpf in lsm=")),
+                (&"lsm".into(), "good".into()),
+                "{report}"
+            );
         }
     });
     for name in ["kernel", "privileges", "cgroup v2", "lockdown"] {
