@@ -155,7 +155,7 @@ fn the_mode_of_a_test_file_overrides_that_of_the_policy() {
 fn the_cases_of_the_examples_pass_and_leave_out_no_rule() {
     let output = enforcer(&["test", repository().join("examples/policies").to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(stdout(&output).ends_with("27 passed, 0 failed\n"), "{}", stdout(&output));
+    assert!(stdout(&output).ends_with("33 passed, 0 failed\n"), "{}", stdout(&output));
     assert!(!stdout(&output).contains("without a case"), "{}", stdout(&output));
 }
 

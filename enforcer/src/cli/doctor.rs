@@ -45,10 +45,9 @@ fn print(report: &Report) {
             }
         }
     }
+    println!();
     match report.backend {
-        Some(backend) => {
-            println!("\nPolicies can be enforced on this machine, with the backend `{backend}`.")
-        }
-        None => println!("\nPolicies cannot be enforced on this machine: see what is missing."),
+        Some(backend) => println!("Policies can be enforced on this machine, with the backend `{backend}`."),
+        None => println!("Policies cannot be enforced on this machine: see what is missing."),
     }
 }

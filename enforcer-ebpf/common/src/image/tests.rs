@@ -50,7 +50,7 @@ fn a_hundred_thousand_names_are_all_found_and_no_other() {
         assert_eq!(sets_of(&image, &format!("n{n}.test")), [class as u16], "n{n}.test");
         assert_eq!(sets_of(&image, &format!("x{n}.test")), []);
     }
-    assert!(image.len() * 64 < 100_000 * 13, "{} buckets", image.len());
+    assert!(image.len() * 64 < 100_000 * 14, "{} buckets", image.len());
 }
 
 #[test]
@@ -112,7 +112,8 @@ fn names_in_the_stash_are_found() {
     for seed in 0..2_000_u64 {
         let random =
             [1, 2, 3, 4, 5, 6, 7, 8].map(|n: u64| (n + seed * 8).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let mut builder = ImageBuilder::new(1, 12, 12, random).unwrap();
+        // Two buckets, as for fewer names.
+        let mut builder = ImageBuilder::new(1, 12, 10, random).unwrap();
         for (class, name) in names.iter().enumerate() {
             builder.names([name.as_bytes()], &[Form::Exact], class as u16, false).unwrap();
         }
