@@ -4,7 +4,7 @@ use crate::{
     compile::Compiled,
     control::{Listener, Request},
     session::{InputError, Inputs, Session, SessionError, TICK},
-    watch::{self, Watch, WatchError},
+    watch::{self, Watch},
 };
 use std::{
     sync::Arc,
@@ -24,23 +24,6 @@ pub enum End {
     NotConfirmed,
 }
 
-/// Why the daemon cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// What keeps the session going.
-    #[error(transparent)]
-    Input(#[from] InputError),
-    /// The session.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// Watching files.
-    #[error(transparent)]
-    Watch(#[from] WatchError),
-    /// Waiting for something.
-    #[error("cannot wait for events: {0}")]
-    Wait(#[from] std::io::Error),
-}
-
 /// A change that is taken back unless somebody confirms it.
 struct Trial {
     until: Instant,
@@ -51,14 +34,14 @@ struct Trial {
 /// Runs until asked to end. `ready` is called when everything is watched; `say` is for people.
 ///
 /// # Errors
-/// [`DaemonError`].
+/// [`InputError`].
 pub async fn run(
     mut session: Session,
     mut listener: Listener,
     confirm: Option<Duration>,
     ready: impl FnOnce(),
     say: impl Fn(&str),
-) -> Result<End, DaemonError> {
+) -> Result<End, InputError> {
     let mut inputs = Inputs::open(&session)?;
     let mut policies = watch::watch(session.paths())?;
     // What changed between reading the files and watching them counts too.

@@ -3,7 +3,6 @@
 use crate::{
     cgroups::CgroupError,
     control::ControlError,
-    daemon::DaemonError,
     engine::EngineError,
     exec::ExecError,
     explain::ExplainError,
@@ -225,17 +224,6 @@ impl From<InputError> for Failure {
             InputError::Session(error) => error.into(),
             InputError::Watch(error) => error.into(),
             InputError::Wait(_) => Self { message: chain(&error), help: None, status: FAILED },
-        }
-    }
-}
-
-impl From<DaemonError> for Failure {
-    fn from(error: DaemonError) -> Self {
-        match error {
-            DaemonError::Input(error) => error.into(),
-            DaemonError::Session(error) => error.into(),
-            DaemonError::Watch(error) => error.into(),
-            DaemonError::Wait(_) => Self { message: chain(&error), help: None, status: FAILED },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is read from the machine.
 
 use super::Trial;
-use crate::{backend::Backend, cgroups, privileges, resolved};
+use crate::{backend::Backend, cgroups, privileges, resolved, resolvers};
 use miette::Diagnostic;
 use std::{fs, path::Path};
 
@@ -117,12 +117,12 @@ const FORWARDING: [(&str, &str); 2] = [
     ("/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
 ];
 
-/// The directory of systemd-resolved's sockets, and the socket that nscd answers on.
-const RESOLVED: &str = "/run/systemd/resolve";
+/// The socket that nscd answers on.
 const NSCD: &str = "/run/nscd/socket";
 
 fn caches() -> Vec<Cache> {
-    let resolved = match (Path::new(resolved::SOCKET).exists(), Path::new(RESOLVED).exists()) {
+    let resolved = match (Path::new(resolved::SOCKET).exists(), resolvers::Files::default().resolved.exists())
+    {
         (true, _) => Some(Cache::Resolved),
         (false, true) => Some(Cache::ResolvedUnseen),
         (false, false) => None,
