@@ -50,7 +50,7 @@ impl Netns {
         let handle = File::open(&path).map_err(HarnessError::file("open", path));
         let handle = handle.inspect_err(|_| remove(&name))?;
         let netns = Self { name, handle: Arc::new(handle), etc };
-        netns.write_etc("hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
+        netns.set_hosts("")?;
         netns
             .write_etc("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n")?;
         netns.write_etc("resolv.conf", "")?;
@@ -96,6 +96,16 @@ impl Netns {
     pub fn set_resolvers(&self, resolvers: &[IpAddr]) -> Result<()> {
         let servers: String = resolvers.iter().map(|server| format!("nameserver {server}\n")).collect();
         self.write_etc("resolv.conf", &format!("{servers}options timeout:2 attempts:2\n"))
+    }
+
+    /// Writes the hosts file that programs in the namespace see: `localhost` and these lines. Returns where it is.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be written.
+    pub fn set_hosts(&self, lines: &str) -> Result<PathBuf> {
+        self.write_etc("hosts", &format!("127.0.0.1 localhost\n::1 localhost\n{lines}"))?;
+        Ok(self.etc.join("hosts"))
     }
 
     /// Writes a file that programs in the namespace see as `/etc/NAME`.

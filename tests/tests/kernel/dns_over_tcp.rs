@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use enforcer_tests::{Attempt, Backend, Client, Daemon, Lab, Machine, Netns};
 
-use crate::message::{answer, header, question, record};
+use crate::message::{answer, framed, header, question, record};
 use crate::scenario::{ALLOW, EACH_NAME, connections, lab_of_names, policy, refusals};
 
 const DENY: &str = r#"
@@ -42,13 +42,6 @@ impl Visit {
         segments.retain(|segment| !segment.is_empty());
         Self { segments, messages: messages.len(), address }
     }
-}
-
-/// With the length in front of each.
-fn framed(messages: &[Vec<u8>]) -> Vec<u8> {
-    let frame =
-        |message: &Vec<u8>| [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], message].concat();
-    messages.iter().flat_map(frame).collect()
 }
 
 /// An address that no other visit has.

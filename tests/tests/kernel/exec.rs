@@ -29,7 +29,11 @@ fn lab() -> Lab {
 
 /// `enforcer exec` with these options, in the lab's namespace, with the lab's resolver as the machine's.
 fn exec(lab: &Lab, backend: Backend, options: &[&str], command: &[&str]) -> Outcome {
-    let policy = example("block-malicious-domains.yaml");
+    exec_by(lab, backend, &example("block-malicious-domains.yaml"), options, command)
+}
+
+/// The same with another policy.
+pub fn exec_by(lab: &Lab, backend: Backend, policy: &Path, options: &[&str], command: &[&str]) -> Outcome {
     let start = ["exec", "--policy", policy.to_str().unwrap(), "--backend", backend.as_str()];
     let arguments = [&start, options, &["--"], command].concat();
     lab.client().run(enforcer().unwrap().to_str().unwrap(), &arguments).unwrap()
@@ -163,10 +167,8 @@ fn a_termination_reaches_the_command() {
 fn the_hosts_file_is_followed_while_the_command_runs() {
     Machine::one_backend(|backend| {
         let lab = Lab::new().unwrap();
-        let hosts =
-            |text: &str| lab.netns.write_etc("hosts", &format!("127.0.0.1 localhost\n{text}")).unwrap();
-        let path = format!("/etc/netns/{}/hosts", lab.netns.name());
-        hosts("");
+        let hosts = |lines: &str| lab.netns.set_hosts(lines).unwrap();
+        let path = hosts("");
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("policy.yaml");
         let rules = "rules:\n  - { name: malware, action: deny, to: { names: [\"*.evil.example\"] } }\n";
@@ -174,7 +176,7 @@ fn the_hosts_file_is_followed_while_the_command_runs() {
         let address = "203.0.113.43";
         connects(lab.client(), address, 443);
 
-        let mut confined = confined(&lab, backend, &file, &["--hosts", &path]);
+        let mut confined = confined(&lab, backend, &file, &["--hosts", path.to_str().unwrap()]);
         assert_eq!(connecting(&mut confined, address, 443), "ok");
         hosts(&format!("{address} host.evil.example\n"));
         let refused = wait_for(SOON, || (connecting(&mut confined, address, 443) == "EPERM").then_some(()));

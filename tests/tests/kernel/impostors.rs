@@ -3,10 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 
-use enforcer_tests::{Cgroup, Client, Daemon, Lab, Machine, Running};
+use enforcer_tests::{Cgroup, Client, Lab, Machine, Running};
 
-use crate::message::{answer, query};
-use crate::scenario::{SOON, connects, refused};
+use crate::message::{answer, framed, hex, query};
+use crate::scenario::{SOON, connects, held_by, refused, reload};
 
 /// Trusted, and played by the test.
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 71);
@@ -17,12 +17,12 @@ dns: { trustedResolvers: [HELD] }
 default: deny
 rules:
   - { name: registry, action: allow, to: { names: ["*.registry.test"] } }
+  - { name: forged, action: allow, to: { cidrs: ["192.0.2.77/32", "198.18.0.71/32"] } }
 "#;
 
 /// Only this unit may answer from the resolver's address.
-fn held_by(unit: &Cgroup) -> String {
-    let unit = unit.name().trim_start_matches('/').to_owned();
-    ALLOW.replace("HELD", &format!("{{ address: {RESOLVER}, unit: {unit} }}"))
+fn policy_of(unit: &Cgroup) -> String {
+    ALLOW.replace("HELD", &held_by(RESOLVER, unit))
 }
 
 /// Answers a query of each connection at the resolver's address with the address ADDRESS; waits for a line of input before
@@ -54,7 +54,7 @@ fn serve(lab: &Lab, cgroup: &Cgroup, address: &str, waits: bool) -> Running {
 fn ask(lab: &Lab, host: &str) -> TcpStream {
     let mut stream = lab.netns.run(|| TcpStream::connect((RESOLVER, 53)).unwrap()).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
-    stream.write_all(&framed(&query(host))).unwrap();
+    stream.write_all(&framed(&[query(host)])).unwrap();
     stream
 }
 
@@ -67,17 +67,6 @@ fn hear(mut stream: TcpStream) -> Vec<u8> {
     answer
 }
 
-/// With its length in front.
-fn framed(message: &[u8]) -> Vec<u8> {
-    [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], message].concat()
-}
-
-fn reload(daemon: &Daemon, policy: &str) {
-    let mark = daemon.mark().unwrap();
-    daemon.write_policy("policy", policy).unwrap();
-    daemon.wait_for_event_since(mark, SOON, |event| event["event"] == "PolicyReloaded").unwrap();
-}
-
 #[test]
 fn only_the_unit_that_holds_a_resolver_is_believed_over_tcp() {
     const PLAYED: &str = "203.0.113.171";
@@ -86,7 +75,7 @@ fn only_the_unit_that_holds_a_resolver_is_believed_over_tcp() {
         let lab = Lab::new().unwrap();
         let (unit, other) = (Cgroup::service().unwrap(), Cgroup::service().unwrap());
         connects(lab.client(), PLAYED, 443);
-        let daemon = lab.daemon(backend).policy("policy", &held_by(&unit)).start().unwrap();
+        let daemon = lab.daemon(backend).policy("policy", &policy_of(&unit)).start().unwrap();
 
         let impostor = serve(&lab, &other, PLAYED, false);
         for number in 0..20 {
@@ -103,7 +92,8 @@ fn only_the_unit_that_holds_a_resolver_is_believed_over_tcp() {
         drop(server);
 
         // Without the unit, who answers does not matter.
-        reload(&daemon, &ALLOW.replace("HELD", &format!("\"{RESOLVER}\"")));
+        let listed = ALLOW.replace("HELD", &format!("\"{RESOLVER}\""));
+        reload(&daemon, || daemon.write_policy("policy", &listed).unwrap());
         let impostor = serve(&lab, &other, PLAYED, false);
         hear(ask(&lab, "n.registry.test"));
         connects(lab.client(), PLAYED, 443);
@@ -129,9 +119,8 @@ print(len(client.recv(2048)))
     Machine::one_backend(|backend| {
         let lab = Lab::new().unwrap();
         let (unit, other) = (Cgroup::service().unwrap(), Cgroup::service().unwrap());
-        let daemon = lab.daemon(backend).policy("policy", &held_by(&unit)).start().unwrap();
-        let query: String =
-            framed(&query("p.registry.test")).iter().map(|byte| format!("{byte:02x}")).collect();
+        let daemon = lab.daemon(backend).policy("policy", &policy_of(&unit)).start().unwrap();
+        let query = hex(&[framed(&[query("p.registry.test")])]);
         let ask = || {
             let outcome = lab.outsider().python(&ONE_PORT.replace("QUERY", &query)).unwrap();
             assert!(outcome.success(), "{outcome:?}");
@@ -186,11 +175,14 @@ fn nobody_puts_a_word_into_the_resolvers_mouth() {
     Machine::one_backend(|backend| {
         let lab = Lab::new().unwrap();
         let (unit, other) = (Cgroup::service().unwrap(), Cgroup::service().unwrap());
-        let daemon = lab.daemon(backend).policy("policy", &held_by(&unit)).start().unwrap();
+        // The default refuses the forger's sockets and packets.
+        let forging = format!("sockets: {{ exempt: [{}] }}\n", other.name().trim_start_matches('/'));
+        let policy = policy_of(&unit) + &forging;
+        let daemon = lab.daemon(backend).policy("policy", &policy).start().unwrap();
         let mut server = serve(&lab, &unit, &TOLD.to_string(), true);
-        let lie = framed(&answer(CLAIMED, PLAYED));
+        let lie = framed(&[answer(CLAIMED, PLAYED)]);
         let mut forge = |length: usize, address| {
-            let said: String = lie[..length].iter().map(|byte| format!("{byte:02x}")).collect();
+            let said = hex(&[&lie[..length]]);
             let forger = Client::new(&lab.netns).cgroup(&other);
             let script = FORGER.replace("SAID", &said);
             let forger = forger.spawn("/usr/bin/python3", &["-u", "-c", &script]).unwrap();
@@ -209,7 +201,8 @@ fn nobody_puts_a_word_into_the_resolvers_mouth() {
         assert_eq!(daemon.counter("answersImpersonated").unwrap(), 2);
 
         // Where it does not matter who answers, the same is believed.
-        reload(&daemon, &ALLOW.replace("HELD", &format!("\"{RESOLVER}\"")));
+        let listed = ALLOW.replace("HELD", &format!("\"{RESOLVER}\"")) + &forging;
+        reload(&daemon, || daemon.write_policy("policy", &listed).unwrap());
         for (length, address) in lies {
             forge(length, address);
             connects(lab.client(), &address.to_string(), 443);

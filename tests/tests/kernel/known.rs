@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::scenario::{SOON, attempt, connects, policy, refused};
+use crate::scenario::{SOON, attempt, connects, policy, refused, state_of_default_deny};
 
 const POLICY: &str = r#"
 hold: { deny: 1s, allow: 1s }
@@ -94,10 +94,8 @@ const IN_FILE: &str =
 fn the_hosts_file_is_judged_while_it_says_so() {
     Machine::each_backend(|backend| {
         let lab = Lab::new().unwrap();
-        let hosts =
-            |text: &str| lab.netns.write_etc("hosts", &format!("127.0.0.1 localhost\n{text}")).unwrap();
-        let path = format!("/etc/netns/{}/hosts", lab.netns.name());
-        hosts(IN_FILE);
+        let hosts = |lines: &str| lab.netns.set_hosts(lines).unwrap();
+        let path = hosts(IN_FILE);
         let getent = lab.client().run("getent", &["ahosts", "host.evil.example"]).unwrap();
         assert!(getent.stdout.contains("203.0.113.41"), "{getent:?}");
         let open = || {
@@ -174,7 +172,7 @@ fn names_looked_up_in_advance_need_no_lookup_of_the_client() {
         let passes = wait_for(SOON, || attempt(lab.client(), ADDRESS, 443).is_ok().then_some(()));
         assert!(passes.is_some(), "{} {}", daemon.status().unwrap(), daemon.stderr().unwrap());
         assert_eq!(daemon.counter("preResolved").unwrap(), 1);
-        assert_eq!(daemon.status().unwrap()["status"]["state"], "Enforced");
+        assert_eq!(daemon.status().unwrap()["status"]["state"], state_of_default_deny(backend));
         let listed = names(&daemon, &["registry.test"]);
         assert_eq!(
             (&listed[0]["address"], &listed[0]["trusted"]),

@@ -49,6 +49,19 @@ pub fn record(kind: u16, data: &[u8]) -> Vec<u8> {
     record
 }
 
+/// Messages as they follow each other on a connection: each with its length in front.
+pub fn framed(messages: &[Vec<u8>]) -> Vec<u8> {
+    let frame =
+        |message: &Vec<u8>| [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], message].concat();
+    messages.iter().flat_map(frame).collect()
+}
+
+/// For scripts, which take text: in hexadecimal, one word each.
+pub fn hex(messages: &[impl AsRef<[u8]>]) -> String {
+    let one = |message: &[u8]| message.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    messages.iter().map(|message| one(message.as_ref())).collect::<Vec<_>>().join(" ")
+}
+
 /// An answer that says that the name has the address.
 pub fn answer(host: &str, address: Ipv4Addr) -> Vec<u8> {
     [header(1), question(host), record(1, &address.octets())].concat()

@@ -6,9 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use enforcer_tests::{Backend, Daemon, Lab, Machine, wait_for};
-use serde_json::Value;
 
-use crate::scenario::{SOON, attempt, connects, policy, refused};
+use crate::scenario::{SOON, attempt, connects, policy, refused, reload};
 
 const HOST: &str = "www.evil.example";
 /// Denies the host, by this error number.
@@ -26,13 +25,6 @@ fn harmless() -> String {
 fn start(lab: &Lab, backend: Backend, text: &str) -> Daemon {
     connects(lab.client(), HOST, 443);
     lab.daemon(backend).policy("policy", text).start().unwrap()
-}
-
-/// Edits, and waits until the edit is in force.
-fn reload(daemon: &Daemon, edit: impl FnOnce()) -> Value {
-    let mark = daemon.mark().unwrap();
-    edit();
-    daemon.wait_for_event_since(mark, SOON, |event| event["event"] == "PolicyReloaded").unwrap()
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What the scenarios have in common.
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use enforcer_tests::{Attempt, Backend, Client, Daemon, Lab};
+use enforcer_tests::{Attempt, Backend, Cgroup, Client, Daemon, Lab};
+use serde_json::Value;
 
 /// Longer than anything here takes, guests being emulated.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -25,6 +27,18 @@ pub fn policy(text: &str) -> String {
     format!("version: 1\ndns: {{ trustedResolvers: [\"198.18.0.53\"] }}\n{text}")
 }
 
+/// A resolver of `trustedResolvers` from whose address only this unit may answer.
+pub fn held_by(resolver: impl Display, unit: &Cgroup) -> String {
+    format!("{{ address: {resolver}, unit: {} }}", unit.name().trim_start_matches('/'))
+}
+
+/// Edits, and waits until the edit is in force.
+pub fn reload(daemon: &Daemon, edit: impl FnOnce()) -> Value {
+    let mark = daemon.mark().unwrap();
+    edit();
+    daemon.wait_for_event_since(mark, SOON, |event| event["event"] == "PolicyReloaded").unwrap()
+}
+
 /// A lab in which each of so many names, [`EACH_NAME`], has an address of its own: what was learned of one says nothing
 /// about the next.
 pub fn lab_of_names(count: u32) -> Lab {
@@ -39,6 +53,14 @@ pub fn lab_of_names(count: u32) -> Lab {
 
 /// The names of [`lab_of_names`], `{}` being 0, 1, ..
 pub const EACH_NAME: &str = "h{}.evil.test";
+
+/// How much of a default of deny a backend enforces: only security modules see packet sockets.
+pub fn state_of_default_deny(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Cgroup => "Degraded",
+        Backend::Lsm => "Enforced",
+    }
+}
 
 /// How many attempts were refused.
 pub fn refusals(attempts: &[Attempt]) -> usize {

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use enforcer_tests::{Backend, Cgroup, Client, Lab, Machine};
 
-use crate::message::{answer, query, with_id};
-use crate::scenario::{connects, policy, refused};
+use crate::message::{answer, hex, query, with_id};
+use crate::scenario::{connects, held_by, policy, refused};
 
 const DENY: &str = r#"
 rules:
@@ -89,11 +89,6 @@ impl<'a> Exchange<'a> {
     }
 }
 
-fn hex(messages: &[Vec<u8>]) -> String {
-    let one = |message: &Vec<u8>| message.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    messages.iter().map(one).collect::<Vec<_>>().join(" ")
-}
-
 const GOOD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
 /// An address that nothing else here has.
@@ -147,9 +142,9 @@ fn each_of_several_answers_has_a_sender() {
         let lab = Lab::new().unwrap();
         let (unit, other) = (Cgroup::service().unwrap(), Cgroup::service().unwrap());
         let policy = format!(
-            "version: 1\ndns: {{ trustedResolvers: [{{ address: {RESOLVER}, unit: {} }}] }}\ndefault: deny\n\
+            "version: 1\ndns: {{ trustedResolvers: [{}] }}\ndefault: deny\n\
              rules:\n  - {{ name: registry, action: allow, to: {{ names: [\"*.registry.test\"] }} }}\n",
-            unit.name().trim_start_matches('/')
+            held_by(RESOLVER, &unit)
         );
         let play = |cgroup: &Cgroup, host: &str, address: &str| {
             let names = [("a.nothing.test1", GOOD), (host, address.parse().unwrap())];

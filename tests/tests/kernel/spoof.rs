@@ -8,7 +8,7 @@ use enforcer_tests::{Backend, Cgroup, Client, Daemon, Dnsmasq, Lab, Machine, Net
 use serde_json::Value;
 
 use crate::message::{self, answer, header, query, question, with_id};
-use crate::scenario::{SOON, connects, refused};
+use crate::scenario::{SOON, connects, held_by, refused, reload};
 
 /// Trusted, and played by the test.
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 54);
@@ -487,8 +487,7 @@ fn only_the_unit_that_holds_a_resolver_is_believed() {
     Machine::one_backend(|backend| {
         let lab = Lab::new().unwrap();
         let (unit, other) = (Cgroup::service().unwrap(), Cgroup::service().unwrap());
-        let held = format!("{{ address: {RESOLVER}, unit: {} }}", unit.name().trim_start_matches('/'));
-        let policy = ALLOW.replace("\"198.18.0.54\"", &held);
+        let policy = ALLOW.replace("\"198.18.0.54\"", &held_by(RESOLVER, &unit));
         connects(lab.client(), PLAYED, 443);
         let daemon = lab.daemon(backend).policy("policy", &policy).start().unwrap();
         let count = packets() / 20;
@@ -512,9 +511,7 @@ fn only_the_unit_that_holds_a_resolver_is_believed() {
         drop(server);
 
         // Without the unit, who answers does not matter.
-        let mark = daemon.mark().unwrap();
-        daemon.write_policy("policy", ALLOW).unwrap();
-        daemon.wait_for_event_since(mark, SOON, |event| event["event"] == "PolicyReloaded").unwrap();
+        reload(&daemon, || daemon.write_policy("policy", ALLOW).unwrap());
         let impostor = serve(&lab, &other, PLAYED);
         ask_each(&lab, "n", 1);
         connects(lab.client(), PLAYED, 443);
@@ -557,8 +554,7 @@ fn other_resolvers_are_not_asked() {
 
         // In an audit nothing is refused, and the event says what would be.
         let mark = daemon.mark().unwrap();
-        daemon.write_policy("policy", &format!("{policy}mode: audit\n")).unwrap();
-        daemon.wait_for_event_since(mark, SOON, |event| event["event"] == "PolicyReloaded").unwrap();
+        reload(&daemon, || daemon.write_policy("policy", &format!("{policy}mode: audit\n")).unwrap());
         let address = connects(lab.client(), "198.18.0.66", 53);
         let event = daemon.connect_event(mark, address).unwrap();
         assert_eq!(

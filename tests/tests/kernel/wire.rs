@@ -7,7 +7,7 @@ use std::time::Duration;
 use enforcer_tests::{Attempt, Client, Daemon, Lab, Machine};
 use serde_json::Value;
 
-use crate::scenario::{SOON, connects, policy};
+use crate::scenario::{SOON, connects, policy, reload};
 
 const DENIED: &str = "203.0.113.7";
 const DENIED_SIX: &str = "2001:db8::7";
@@ -233,8 +233,7 @@ fn a_new_deny_stops_what_flows_already() {
             flow.line(SOON).unwrap();
         }
         let mark = daemon.mark().unwrap();
-        daemon.write_policy("policy", &policy(DENY)).unwrap();
-        daemon.wait_for_event_since(mark, SOON, |event| event["event"] == "PolicyReloaded").unwrap();
+        reload(&daemon, || daemon.write_policy("policy", &policy(DENY)).unwrap());
         datagrams.say("go").unwrap();
         assert_eq!(datagrams.line(SOON).unwrap(), "EPERM");
         for flow in [&mut old, &mut young] {
@@ -245,9 +244,7 @@ fn a_new_deny_stops_what_flows_already() {
         let event = told(&daemon, mark, "NetPacketDenied", DENIED);
         assert_eq!((&event["proto"], &event["blocked"]), (&"tcp".into(), &true.into()), "{event}");
         // Once it is taken back, TCP goes on where it was.
-        let mark = daemon.mark().unwrap();
-        daemon.write_policy("policy", &policy(OTHER)).unwrap();
-        daemon.wait_for_event_since(mark, SOON, |event| event["event"] == "PolicyReloaded").unwrap();
+        reload(&daemon, || daemon.write_policy("policy", &policy(OTHER)).unwrap());
         young.line(SOON * 2).unwrap();
     });
 }
@@ -291,10 +288,8 @@ fn what_a_peer_has_opened_meets_no_default_but_a_deny_by_name() {
         assert_eq!(call(), "True True");
         // The server itself may not go there.
         assert_eq!(outcome(lab.client(), "socket.socket(2, 2).sendto(b'x', ('192.0.2.77', 9))"), "EPERM");
-        let mark = daemon.mark().unwrap();
         let deny = "  - { name: caller, action: deny, to: { cidrs: [\"192.0.2.77/32\"] } }\n";
-        daemon.write_policy("policy", &text(deny)).unwrap();
-        daemon.wait_for_event_since(mark, SOON, |event| event["event"] == "PolicyReloaded").unwrap();
+        reload(&daemon, || daemon.write_policy("policy", &text(deny)).unwrap());
         assert_eq!(call(), "False False");
         assert!(daemon.stop().unwrap().success());
         assert_eq!(call(), "True True", "after");
