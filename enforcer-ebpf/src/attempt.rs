@@ -9,7 +9,7 @@ use crate::{
 use aya_ebpf::helpers::{bpf_get_current_ancestor_cgroup_id, bpf_ktime_get_boot_ns};
 use enforcer_common::{
     Address, Attempt, Decision, Reach, RuleId, Verdict,
-    control::{Control, Counter},
+    control::{self, CANARY_AT_WIRE, Control, Counter},
     decide::{self, DNS, EPERM},
     event::Kind,
     image::Protocol,
@@ -21,7 +21,6 @@ use enforcer_common::{
 #[inline(always)]
 pub(crate) fn connect(named: &Named) -> Result<Outcome, Error> {
     if is_canary(&named.address, named.port) {
-        count::add(Counter::Canaries, 1);
         return Ok(Outcome::Refuse(EPERM));
     }
     let version = maps::control(Control::Version);
@@ -147,9 +146,24 @@ pub(crate) fn in_scope() -> bool {
     scope == 0 || unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) } == scope
 }
 
-/// The canary goes to one random loopback address and port that only user space and this word know.
+/// The canary goes to one random address and port that only user space and a word know. Counts it: every hook refuses it.
 #[inline(always)]
-fn is_canary(address: &Address, port: u16) -> bool {
-    let canary = maps::control(Control::Canary);
-    canary != 0 && address.v4().is_some_and(|v4| u64::from(v4) << 16 | u64::from(port) == canary)
+pub(crate) fn is_canary(address: &Address, port: u16) -> bool {
+    is_canary_of(maps::control(Control::Canary), address, port)
+}
+
+/// The same at the wire.
+#[inline(always)]
+pub(crate) fn is_canary_at_wire(address: &Address, port: u16) -> bool {
+    is_canary_of(maps::control(Control::Canary) ^ CANARY_AT_WIRE, address, port)
+}
+
+/// A subprogram, for its frame.
+#[inline(never)]
+fn is_canary_of(word: u64, address: &Address, port: u16) -> bool {
+    let found = control::canary(address, port) == Some(word);
+    if found {
+        count::add(Counter::Canaries, 1);
+    }
+    found
 }

@@ -18,7 +18,7 @@ use enforcer_common::{
     control::{CONTROLS, Control},
     decide::{BindingPart, CidrPart, Error, OtherResolvers, Protection, live_word},
     dns::{Scratch, Slot},
-    image::Buckets,
+    image::{Buckets, Meta},
     vector::{WORDS, Word},
 };
 
@@ -94,6 +94,13 @@ pub(crate) fn is_exempt(version: u64, cgroup: u64) -> bool {
     // SAFETY: as for `PolicySlot::classified`.
     let classified = CGROUPS.get((version & 1) as u32).and_then(|map| unsafe { map.get(cgroup) });
     classified.is_some_and(|classified| classified.exempt != 0)
+}
+
+/// Whether what a peer opened is answered whatever the default, by the policy of a version.
+#[inline(always)]
+pub(crate) fn answers_peers(version: u64) -> bool {
+    let slot = PolicySlot::new((version & 1) as u32);
+    slot.is_some_and(|slot| Meta::of(&slot).is_some_and(|meta| !meta.inbound_judged()))
 }
 
 /// Whether an internal error refuses.

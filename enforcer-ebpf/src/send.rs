@@ -1,7 +1,8 @@
 //! Messages that name their destination: judged before they are sent.
 
 use crate::{
-    Error, Outcome, attempt, emit, flow, kernel_memory::KernelMemory, maps, peers, settings::setting, task,
+    Error, Outcome, attempt, emit, flow, kernel_memory::KernelMemory, maps, peers, settings::setting,
+    sockets, task,
 };
 use aya_ebpf::{
     helpers::bpf_get_current_cgroup_id,
@@ -10,6 +11,7 @@ use aya_ebpf::{
 use enforcer_common::{
     Attempt, Decision, Reach, Verdict,
     control::Control,
+    decide::EPERM,
     event::Kind,
     flow::{Pass, Standing},
     image::Protocol,
@@ -28,6 +30,9 @@ const MSG_FASTOPEN: u32 = 0x2000_0000;
 /// functions of their own, so that their frames are gone while the rules are asked.
 #[inline(always)]
 pub(crate) fn by_cgroup(ctx: &SockAddrContext, named: &Named) -> Result<Outcome, Error> {
+    if attempt::is_canary(&named.address, named.port) {
+        return Ok(Outcome::Refuse(EPERM));
+    }
     let version = maps::control(Control::Version);
     if version == 0 {
         return Ok(Outcome::Allow);
@@ -101,18 +106,27 @@ fn remember(ctx: &SockAddrContext, attempt: &Attempt, version: u64, moment: u64,
     flow::tells(flow, seals.place, refused, attempt.now)
 }
 
-/// `lsm/socket_sendmsg`: what the cgroup hooks do not see, in any protocol that is not UDP's.
+/// `lsm/socket_sendmsg`: what the cgroup hooks do not see, in any protocol that is not UDP's, and packet sockets that are
+/// older than the policy.
 #[inline(always)]
 pub(crate) fn by_lsm(ctx: &LsmContext) -> Result<Outcome, Error> {
     let socket = KernelMemory(ctx.arg(0));
     let message = KernelMemory(ctx.arg(1));
     let name = message.follow(setting!(msghdr_name))?;
     let length: i32 = message.at(setting!(msghdr_namelen))?;
-    if name.0.is_null() || length <= 0 || !attempt::in_scope() {
+    let named = !name.0.is_null() && length > 0;
+    let kind: u16 = socket.at(setting!(socket_type))?;
+    if !named && kind == SOCK_STREAM || !attempt::in_scope() {
         return Ok(Outcome::Allow);
     }
-    let kind: u16 = socket.at(setting!(socket_type))?;
     let sock = socket.follow(setting!(socket_sk))?;
+    let family: u16 = sock.at(setting!(sock_family))?;
+    if sockets::writes_packets(family) {
+        return sockets::unjudged();
+    }
+    if !named {
+        return Ok(Outcome::Allow);
+    }
     let protocol: u16 = sock.at(setting!(sock_protocol))?;
     let opens = kind == SOCK_STREAM;
     if opens {
@@ -124,10 +138,12 @@ pub(crate) fn by_lsm(ctx: &LsmContext) -> Result<Outcome, Error> {
     } else if kind != SOCK_RAW && (protocol == u16::from(UDP) || protocol == u16::from(UDP_LITE)) {
         return Ok(Outcome::Allow);
     }
-    let family: u16 = sock.at(setting!(sock_family))?;
     let Some(mut named) = Named::of(&name, length as u32, family, Call::Send)? else {
         return Ok(Outcome::Allow);
     };
+    if attempt::is_canary(&named.address, named.port) {
+        return Ok(Outcome::Refuse(EPERM));
+    }
     let version = maps::control(Control::Version);
     if version == 0 {
         return Ok(Outcome::Allow);
@@ -176,7 +192,10 @@ fn is_awaited(ctx: &SockAddrContext, attempt: &Attempt, version: u64) -> bool {
     let Attempt { address, port, .. } = attempt;
     // SAFETY: plain helper call.
     let cgroup = unsafe { bpf_get_current_cgroup_id() };
-    peers::has_heard(ctx, address, *port, false)
-        || peers::has_heard(ctx, address, *port, true)
+    if setting!(no_excuses) != 0 {
+        return false;
+    }
+    let heard = peers::has_heard(ctx, address, *port, false) || peers::has_heard(ctx, address, *port, true);
+    heard && maps::answers_peers(version)
         || is_dhcp(local, *port) && (serves_link(address) || maps::is_exempt(version, cgroup))
 }

@@ -7,6 +7,7 @@ pub(crate) static SETTINGS: Settings = Settings {
     scope: 0,
     query_key_start: 0,
     query_key_multiplier: 0,
+    no_excuses: 0,
     scope_level: 0,
     socket_type: 0,
     socket_sk: 0,

@@ -16,6 +16,9 @@ use enforcer_common::{
     wire::SCTP,
 };
 
+/// They send what they are given, headers and all.
+const AF_PACKET: u16 = 17;
+const AF_XDP: u16 = 44;
 /// `AF_UNIX`, `AF_KEY`, `AF_NETLINK`, `AF_ALG`: they reach nobody but the kernel, or another process here.
 const AF_UNIX: u16 = 1;
 const AF_KEY: u16 = 15;
@@ -28,13 +31,43 @@ const AF_SMC: u16 = 43;
 #[inline(always)]
 pub(crate) fn by_lsm(ctx: &LsmContext) -> Result<Outcome, Error> {
     let family: i32 = ctx.arg(0);
+    let protocol: i32 = ctx.arg(2);
     let kernel: i32 = ctx.arg(3);
+    if is_canary(family, protocol) {
+        return Ok(Outcome::Refuse(EPERM));
+    }
     let judged = matches!(
         family as u16,
         AF_UNSPEC | AF_UNIX | AF_INET | AF_INET6 | AF_KEY | AF_NETLINK | AF_ALG | AF_SMC
     );
+    if judged || kernel != 0 {
+        return Ok(Outcome::Allow);
+    }
+    unjudged()
+}
+
+/// The canary of this hook is a packet socket with its word in the place of the protocol, where the kernel reads 16 bits.
+#[inline(always)]
+fn is_canary(family: i32, protocol: i32) -> bool {
+    let word = maps::control(Control::Canary);
+    let found =
+        word != 0 && family as u16 == AF_PACKET && protocol as u32 == word as u32 && attempt::in_scope();
+    if found {
+        count::add(Counter::Canaries, 1);
+    }
+    found
+}
+
+/// Whether sockets of a family write packets themselves. The kernel makes none of them.
+pub(crate) fn writes_packets(family: u16) -> bool {
+    matches!(family, AF_PACKET | AF_XDP)
+}
+
+/// What happens to a socket whose destinations no rule can name, as it is made or, if it is older than the policy, used.
+#[inline(always)]
+pub(crate) fn unjudged() -> Result<Outcome, Error> {
     let version = maps::control(Control::Version);
-    if judged || kernel != 0 || version == 0 || !attempt::in_scope() {
+    if version == 0 || !attempt::in_scope() {
         return Ok(Outcome::Allow);
     }
     let slot = PolicySlot::new((version & 1) as u32).ok_or(Error::Undecidable)?;
@@ -69,7 +102,7 @@ pub(crate) fn by_sctp(ctx: &LsmContext) -> Result<Outcome, Error> {
     let length: i32 = ctx.arg(3);
     let version = maps::control(Control::Version);
     let local = matches!(option, SCTP_SET_PEER_PRIMARY_ADDR | SCTP_PRIMARY_ADDR | SCTP_SOCKOPT_BINDX_ADD);
-    if local || version == 0 || length <= 0 || !attempt::in_scope() {
+    if local || length <= 0 || !attempt::in_scope() {
         return Ok(Outcome::Allow);
     }
     let (mut at, length) = (0, length as u32);
@@ -84,6 +117,12 @@ pub(crate) fn by_sctp(ctx: &LsmContext) -> Result<Outcome, Error> {
             // Neither does SCTP go there.
             return Ok(Outcome::Allow);
         };
+        if attempt::is_canary(&named.address, named.port) {
+            return Ok(Outcome::Refuse(EPERM));
+        }
+        if version == 0 {
+            return Ok(Outcome::Allow);
+        }
         let judged = attempt::of_task(&named, Protocol::Tcp);
         let packed = attempt::decide(version, maps::moment(), &judged);
         if Decision::unpack(packed).is_none_or(|decision| matches!(decision.effective, Verdict::Deny)) {

@@ -92,12 +92,12 @@ fn holds(address: &Address, cgroup: u64) -> bool {
     unsafe { HOLDERS.get(Holder { address: *address, cgroup }) }.is_some()
 }
 
-/// Whether the receiving socket's network namespace is owned by the initial user namespace, as the initial one and those
+/// Whether the network namespace of the socket that sends or receives this is owned by the initial user namespace, as the initial one and those
 /// of containers with a real root are. In any other, a user is root: he has every address and every port there.
 ///
 /// The socket's own namespace is read, not the task's: a socket cannot change it, whoever holds the descriptor.
 #[inline(always)]
-fn in_namespace_of_the_machine(ctx: &SkBuffContext) -> bool {
+pub(crate) fn in_namespace_of_the_machine(ctx: &SkBuffContext) -> bool {
     let Some(net) = namespace(ctx) else { return false };
     let user_namespace: u64 = read(net + u64::from(setting!(net_user_ns)));
     read::<u32>(user_namespace + u64::from(setting!(user_ns_inum))) == INITIAL_USER_NAMESPACE

@@ -9,6 +9,7 @@ use crate::{
     peers,
     settings::setting,
     skb::Skb,
+    trust,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -38,9 +39,10 @@ const SOCK_DGRAM: u32 = 2;
 const LISTEN: u32 = 10;
 
 /// How [`standing`] packs a [`Standing`].
-const ALLOWED: u64 = 0;
-const ESTABLISHED: u64 = 1;
-const UNKNOWN: u64 = 2;
+const ALLOWED: u64 = 1;
+/// Names that are over do not end a flow; what names the address ends it.
+const ESTABLISHED: u64 = NAMED;
+const UNKNOWN: u64 = 0;
 
 /// Bits beside the offset of an address in the number that says what is judged: only rules that name it, the address inside
 /// it, for this packet alone.
@@ -49,6 +51,9 @@ const INSIDE: u64 = 1 << 33;
 const DATED: u64 = 1 << 34;
 /// Above them, the version of the policy that judges.
 const VERSION: u32 = 36;
+
+/// Beside a packed [`Route`]: the source is judged, too.
+const ANSWERED: u32 = 51;
 
 /// How [`excuse`] answers: not, for as long as the flow lives, or for this packet.
 const NONE: u64 = 0;
@@ -59,35 +64,80 @@ const PACKET: u64 = NAMED | DATED;
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     let version = maps::control(Control::Version);
-    if version == 0 {
+    let canary = canary();
+    if version == 0 && canary == 0 {
         return Delivery::Deliver;
     }
     let skb = ctx.skb.skb;
-    let route = read_route(skb);
+    let mut route = read_route(skb);
+    if canary != 0 && is_canary(skb, route) != 0 {
+        return Delivery::Drop;
+    }
+    if version == 0 {
+        return Delivery::Deliver;
+    }
     if route == 0 {
         count::add(Counter::PacketsUnreadable, 1);
         return if answer::enforces_something() { Delivery::Drop } else { Delivery::Deliver };
     }
-    let moment = maps::moment();
+    let moment = moment();
     let standing = standing(skb, route, version, moment);
-    let stations = route >> 40 & 0xff;
-    if standing == ALLOWED && stations == 0 {
+    if peers::is_loopback(&SkBuffContext::new(skb)) {
+        route |= is_answered_elsewhere(skb, route) << ANSWERED;
+    }
+    if standing == ALLOWED && others(route) == 0 {
         return Delivery::Deliver;
     }
-    // Names that are over do not end a flow; what names the address ends it.
-    let named = if standing == ESTABLISHED { NAMED } else { 0 };
-    let what = version << VERSION | place(route, 0) | named;
+    let what = version << VERSION | place(route, 0) | standing & ESTABLISHED;
     if judge_destination(skb, route, what, moment) != 0 {
         return Delivery::Drop;
     }
     let mut index = opaque(1);
-    while index <= route >> 40 & 0xff && index <= u64::from(STATIONS_MAX) {
-        if judge_one(skb, route, version << VERSION | place(route, index), moment) != 0 {
+    while index <= others(route) && index <= u64::from(STATIONS_MAX) + 1 {
+        if judge_one(skb, route, what >> VERSION << VERSION | place(route, index), moment) != 0 {
             return Delivery::Drop;
         }
         index += 1;
     }
     Delivery::Deliver
+}
+
+/// Whether what stays on this machine names a source that is not its destination: whoever gets it answers there, also if
+/// nobody here has that address (`IPV6_FREEBIND`), and peers may be answered. Of a connection its first packet counts.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_answered_elsewhere(skb: *mut __sk_buff, route: u64) -> u64 {
+    let packet = Skb(&SkBuffContext::new(skb));
+    let Some(route) = Route::unpack(route) else { return 1 };
+    if route.protocol == TCP
+        && let Some([flags]) = packet.load(route.payload + 13)
+        && flags & (flag::SYN | flag::ACK) != flag::SYN
+    {
+        return 0;
+    }
+    let source = route.address(&packet, route.source_at());
+    (source.is_none() || source != route.address(&packet, route.destination_at())).into()
+}
+
+/// The destination of the canary, if one is under way. A subprogram, for its frame, as the next.
+#[inline(never)]
+fn canary() -> u64 {
+    maps::control(Control::Canary)
+}
+
+#[inline(never)]
+fn moment() -> u64 {
+    maps::moment()
+}
+
+/// Whether the packet is for the canary's destination.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_canary(skb: *mut __sk_buff, route: u64) -> u64 {
+    let packet = Skb(&SkBuffContext::new(skb));
+    let Some(route) = Route::unpack(route) else { return 0 };
+    let Some(address) = route.address(&packet, route.destination_at()) else { return 0 };
+    attempt::is_canary_at_wire(&address, port_at(&route, &packet, route.destination_at())).into()
 }
 
 /// Remembers whom a datagram comes from.
@@ -113,8 +163,13 @@ extern "C" fn read_route(skb: *mut __sk_buff) -> u64 {
 /// Judges the destination; 1 = the packet is not sent.
 #[inline(always)]
 fn judge_destination(skb: *mut __sk_buff, route: u64, mut what: u64, moment: u64) -> u64 {
-    if what & NAMED == 0 && denies(decide_packet(skb, route, what, moment)) {
-        what |= excuse(skb, route, version_of(what));
+    if what & NAMED == 0 {
+        let packed = decide_packet(skb, route, what, moment);
+        if denies(packed) {
+            what |= excuse(skb, route, version_of(what));
+        } else if route >> 48 & 1 == 0 {
+            return conclude_packet(skb, route, what, packed, moment);
+        }
     }
     judge_one(skb, route, what, moment)
 }
@@ -135,12 +190,19 @@ fn version_of(what: u64) -> u64 {
     what >> VERSION
 }
 
-/// Where the address stands.
+/// Addresses that are judged beside the destination.
+#[inline(always)]
+fn others(route: u64) -> u64 {
+    (route >> 40 & 0xff) + (route >> ANSWERED & 1)
+}
+
+/// Where an address stands: the destination, the stations, behind them the source.
 #[inline(always)]
 fn place(route: u64, index: u64) -> u64 {
     let v6 = route >> 48 & 1;
     match index {
         0 => 16 + 8 * v6,
+        _ if index > route >> 40 & 0xff => 12 - 4 * v6,
         _ => (route >> 24 & 0xffff) + (index - 1) * (4 + 12 * v6),
     }
 }
@@ -249,7 +311,7 @@ extern "C" fn decide_packet(skb: *mut __sk_buff, route: u64, what: u64, moment: 
     let version = version_of(what);
     let mut attempt = Attempt {
         address: Address::default(),
-        port: port(skb, route) as u16,
+        port: port(skb, route, what) as u16,
         protocol: transport(route as u8),
         uid: uid(skb) as u32,
         // SAFETY: plain helper call.
@@ -287,11 +349,18 @@ fn read_address(skb: *mut __sk_buff, route: u64, what: u64, to: &mut Address) ->
     }
 }
 
-/// The port that it is sent to, 0 if the protocol has none.
+/// The port of the address that is judged, 0 if the protocol has none.
 #[inline(never)]
-fn port(skb: *mut __sk_buff, route: u64) -> u64 {
-    let ports = Route::unpack(route).and_then(|route| route.ports(&Skb(&SkBuffContext::new(skb))));
-    ports.unwrap_or_default().1.into()
+fn port(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
+    let Some(route) = Route::unpack(route) else { return 0 };
+    port_at(&route, &Skb(&SkBuffContext::new(skb)), what as u32 & 0xffff).into()
+}
+
+/// The port that belongs to the address that stands there: its own if that is the source, else the destination's.
+#[inline(always)]
+fn port_at(route: &Route, packet: &Skb<'_>, at: u32) -> u16 {
+    let (source, destination) = route.ports(packet).unwrap_or_default();
+    if at == route.source_at() { source } else { destination }
 }
 
 /// The user who used the socket last, else who made it.
@@ -345,6 +414,9 @@ fn used(ctx: &SkBuffContext) -> Option<NonNull<Flow>> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn excuse(skb: *mut __sk_buff, route: u64, version: u64) -> u64 {
+    if setting!(no_excuses) != 0 {
+        return NONE;
+    }
     let ctx = &SkBuffContext::new(skb);
     let packet = Skb(ctx);
     let (Some(route), Some(socket)) = (Route::unpack(route), socket_of(ctx)) else { return NONE };
@@ -369,13 +441,15 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64, version: u64) -> u64 {
     match (route.protocol, kind) {
         (TCP, SOCK_STREAM) => {
             // SAFETY: a value of the storage.
-            if flow.is_some_and(|flow| unsafe { (*flow.as_ptr()).opened } == OPENED_BY_PEER) {
+            if flow.is_some_and(|flow| unsafe { (*flow.as_ptr()).opened } == OPENED_BY_PEER)
+                && maps::answers_peers(version)
+            {
                 return FLOW;
             }
         }
         (UDP, SOCK_DGRAM) => {
             let served = || serves_link(&address) || maps::is_exempt(version, cgroup(skb));
-            if peers::has_heard(ctx, &address, port, peers::is_loopback(ctx))
+            if peers::has_heard(ctx, &address, port, peers::is_loopback(ctx)) && maps::answers_peers(version)
                 || is_dhcp(local, port) && served()
             {
                 return PACKET;
@@ -385,6 +459,10 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64, version: u64) -> u64 {
             }
         }
         _ => return NONE,
+    }
+    // Elsewhere a user translates what he likes.
+    if !trust::in_namespace_of_the_machine(ctx) {
+        return NONE;
     }
     let Some(flow) = flow else { return NONE };
     let place = flow::place(&address, port, route.protocol);
@@ -439,6 +517,7 @@ fn is_group_upkeep(packet: &Skb<'_>, route: &Route, address: &Address) -> bool {
 fn is_kernels_upkeep(ctx: &SkBuffContext, socket: *mut bpf_sock, route: &Route) -> bool {
     route.protocol == ICMPV6
         && route.stations == 0
+        && setting!(no_excuses) == 0
         // SAFETY: a whole socket.
         && unsafe { (*socket).type_ } == SOCK_RAW
         && is_discovery(&Skb(ctx), route)
@@ -487,7 +566,7 @@ extern "C" fn conclude_packet(skb: *mut __sk_buff, route: u64, what: u64, packed
     let Some(route) = Route::unpack(route) else { return 1 };
     let at = what as u32 & 0xffff;
     let Some(address) = route.address(&packet, at) else { return 1 };
-    let port = route.ports(&packet).unwrap_or_default().1;
+    let port = port_at(&route, &packet, at);
     let seals = flow::seals(&address, port, route.protocol, [version_of(what), moment]);
     let flow = socket_of(ctx).and_then(|socket| flow::of(socket.as_ptr().cast()));
     let denied = matches!(decision.effective, Verdict::Deny);

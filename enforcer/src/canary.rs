@@ -1,88 +1,100 @@
-//! The canary: a connect that must be refused before anything is called enforced.
+//! The canaries: what must be refused, by each program that judges, before anything is called enforced.
 //!
 //! A BPF LSM program loads, attaches and stays with success on a kernel that never calls it. So a process inside the scope
-//! connects to a random loopback address and port; the programs refuse exactly that destination, whatever the policy and
-//! its mode, and emit no event for it.
+//! goes to a random destination on this machine, once by each hook; the programs refuse exactly that destination, whatever
+//! the policy and its mode, and emit no event for it.
 
 use crate::{
     cgroups,
     kernel::{Kernel, Scope},
 };
-use enforcer_common::control::{Control, Counter};
+use enforcer_common::control::{self, Control, Counter};
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
 };
 
-/// Exit status of the canary process when its connect was refused with `EPERM`.
-const REFUSED: i32 = 0;
-/// Exit status when it was not.
-const NOT_REFUSED: i32 = 10;
-/// Exit status when the process could not enter the scope.
+mod ways;
+
+use ways::Flight;
+
+/// Exit status of the canaries' process when it could not enter the scope.
 const OUTSIDE: i32 = 11;
 
-/// Sends a canary through the connect hook.
+/// Sends a canary through each hook that judges.
 ///
 /// # Errors
-/// Why the hook cannot be called live, in words for the status.
+/// Why a hook cannot be called live, in words for the status.
 pub fn send(kernel: &Kernel, scope: Option<&Scope>) -> Result<(), String> {
     let to = destination().map_err(|error| format!("no canary could be made: {error}"))?;
     let refused_before = refused(kernel)?;
-    let word = u64::from(u32::from(*to.ip())) << 16 | u64::from(to.port());
-    kernel.control(Control::Canary, word).map_err(|error| error.to_string())?;
-    let result = fly(to, scope);
+    kernel.control(Control::Canary, word(to)).map_err(|error| error.to_string())?;
+    let flights = fly(to, scope, &kernel.judges());
     kernel.control(Control::Canary, 0).map_err(|error| error.to_string())?;
-    result?;
-    if refused(kernel)? <= refused_before {
+    let flights = flights?;
+    if let Some((program, _)) = flights.iter().find(|(_, flight)| *flight == Flight::Passed) {
+        return Err(format!("`{program}` is attached, but does not fire: a canary was not refused"));
+    }
+    let sent = flights.iter().filter(|(_, flight)| *flight == Flight::Refused).count() as u64;
+    if sent == 0 || refused(kernel)? < refused_before + sent {
         return Err("the canary was refused, but not by this program".to_owned());
     }
     Ok(())
 }
 
-/// What the canary process does: enters the cgroup, connects, and tells by its exit status.
-pub fn main(cgroup: Option<&Path>, to: SocketAddrV4) -> i32 {
+/// What the canaries' process does: enters the cgroup, tries each program, and says a line about each.
+pub fn main(cgroup: Option<&Path>, to: SocketAddrV4, programs: &[String]) -> i32 {
     if let Some(cgroup) = cgroup
         && std::fs::write(cgroup.join("cgroup.procs"), "0").is_err()
     {
         return OUTSIDE;
     }
-    match TcpStream::connect_timeout(&SocketAddr::V4(to), Duration::from_secs(1)) {
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => REFUSED,
-        Ok(_) | Err(_) => NOT_REFUSED,
+    for program in programs {
+        println!("{program} {}", ways::fly(program, to));
     }
+    0
 }
 
-fn fly(to: SocketAddrV4, scope: Option<&Scope>) -> Result<(), String> {
-    let Some(scope) = scope else { return verdict(main(None, to)) };
-    // A cgroup with controllers for its children takes no processes itself, so the canary gets one of its own.
+fn fly(
+    to: SocketAddrV4,
+    scope: Option<&Scope>,
+    programs: &[&'static str],
+) -> Result<Vec<(&'static str, Flight)>, String> {
+    let Some(scope) = scope else {
+        return Ok(programs.iter().map(|&program| (program, ways::fly(program, to))).collect());
+    };
+    let unsent = |error: &dyn std::fmt::Display| format!("no canary could be sent: {error}");
+    // A cgroup with controllers for its children takes no processes itself, so the canaries get one of their own.
     let cage = cgroups::create_child(&scope.path, &format!("enforcer-canary-{}", std::process::id()))
-        .map_err(|error| format!("no canary could be sent: {error}"))?;
-    let status = Command::new("/proc/self/exe")
+        .map_err(|error| unsent(&error))?;
+    let output = Command::new("/proc/self/exe")
         .args(["canary", "--cgroup"])
         .arg(cage.directory())
         .arg(to.to_string())
+        .args(programs)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .status()
-        .map_err(|error| format!("no canary could be sent: {error}"))?;
-    verdict(status.code().unwrap_or(OUTSIDE))
-}
-
-fn verdict(status: i32) -> Result<(), String> {
-    match status {
-        REFUSED => Ok(()),
-        NOT_REFUSED => Err("the hook is attached, but does not fire: a canary was not refused".to_owned()),
-        _ => Err("the canary could not enter the scope".to_owned()),
+        .output()
+        .map_err(|error| unsent(&error))?;
+    if output.status.code() == Some(OUTSIDE) {
+        return Err("the canary could not enter the scope".to_owned());
     }
+    let said = String::from_utf8_lossy(&output.stdout);
+    let told = |program: &str| said.lines().find_map(|line| line.strip_prefix(program)?.trim().parse().ok());
+    // Of what is not told nothing is known, so it is not live.
+    Ok(programs.iter().map(|&program| (program, told(program).unwrap_or(Flight::Passed))).collect())
 }
 
 fn refused(kernel: &Kernel) -> Result<u64, String> {
     let counters = kernel.counters().map_err(|error| error.to_string())?;
     Ok(counters.get(&Counter::Canaries).copied().unwrap_or(0))
+}
+
+/// The destination as the programs compare it.
+fn word(to: SocketAddrV4) -> u64 {
+    control::canary(&IpAddr::from(*to.ip()).into(), to.port()).unwrap_or_default()
 }
 
 /// A random address of 127.0.0.0/8 and a random port: nobody else goes there by chance.

@@ -70,12 +70,13 @@ enum Subcommands {
         /// Which shell.
         shell: clap_complete::Shell,
     },
-    /// Connect to a destination that must be refused.
+    /// Go to a destination that these programs must refuse.
     #[command(hide = true)]
     Canary {
         #[arg(long)]
         cgroup: Option<PathBuf>,
         to: SocketAddrV4,
+        programs: Vec<String>,
     },
 }
 
@@ -126,7 +127,9 @@ pub fn main(cli: Cli) -> Result<ExitCode, Failure> {
             clap_complete::generate(shell, &mut command, "enforcer", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Subcommands::Canary { cgroup, to } => Ok(exit(canary::main(cgroup.as_deref(), to))),
+        Subcommands::Canary { cgroup, to, programs } => {
+            Ok(exit(canary::main(cgroup.as_deref(), to, &programs)))
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use enforcer_common::{
     Address, CgroupSubjects, CidrEntry, Vector, decide,
     image::{self, ClassVector, ImageBuilder, ImageError, Protocol},
 };
-use policy_schema::{Action, Location, Mode, OnError, OtherResolvers, PolicySet, Rule, SharedAddress};
+use policy_schema::{
+    Action, Inbound, Location, Mode, OnError, OtherResolvers, PolicySet, Rule, SharedAddress,
+};
 use std::collections::BTreeMap;
 
 mod cidrs;
@@ -123,6 +125,9 @@ impl Compiled {
         }
         let default = policy.default();
         image.default(default.action == Action::Deny, default.mode == Mode::Enforce);
+        if policy.inbound() == Inbound::Judge {
+            image.judge_inbound();
+        }
         let literal = policy.literal_addresses();
         let literal_deny = literal.action != policy_schema::LiteralAddresses::Allow;
         image.literal(literal_deny, literal.mode() == Mode::Enforce);

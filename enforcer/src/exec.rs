@@ -8,6 +8,7 @@ use crate::{
     session::{InputError, Inputs, Options, Session, SessionError},
 };
 use policy_schema::Verdict;
+use rustix::thread::{self, CapabilitySet};
 use std::{
     collections::BTreeSet,
     ffi::OsString,
@@ -109,7 +110,7 @@ async fn confine(
     // The terminal sends its interrupt to the command too, which decides what it means.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut child = spawn(confined, cage)?;
+    let mut child = spawn(confined, cage, session.spares_net_raw())?;
     loop {
         tokio::select! {
             status = child.wait() => return Ok(status?),
@@ -124,7 +125,7 @@ async fn confine(
     }
 }
 
-fn spawn(confined: &Confined, cage: &OwnCgroup) -> Result<Child, ExecError> {
+fn spawn(confined: &Confined, cage: &OwnCgroup, net_raw: bool) -> Result<Child, ExecError> {
     let Some((program, arguments)) = confined.command.split_first() else {
         let source = io::Error::from(io::ErrorKind::InvalidInput);
         return Err(ExecError::Start { command: OsString::new(), source });
@@ -140,15 +141,18 @@ fn spawn(confined: &Confined, cage: &OwnCgroup) -> Result<Child, ExecError> {
             .env("LOGNAME", &user.name)
             .env("SHELL", &user.shell);
     }
-    enter(&mut command, door, user);
+    enter(&mut command, door, user, net_raw);
     command.spawn().map_err(|source| ExecError::Start { command: program.clone(), source })
 }
 
 /// Has the child enter the cgroup, and only then become the user.
 #[expect(unsafe_code, reason = "code between fork and exec")]
-fn enter(command: &mut Command, door: File, user: Option<User>) {
+fn enter(command: &mut Command, door: File, user: Option<User>, net_raw: bool) {
     let become_user = move || -> io::Result<()> {
         (&door).write_all(b"0")?;
+        if !net_raw {
+            drop_net_raw()?;
+        }
         let Some(User { uid, gid, groups, .. }) = &user else { return Ok(()) };
         // SAFETY: system calls on the only thread of the child, with a list that outlives them.
         let failed = unsafe {
@@ -160,6 +164,16 @@ fn enter(command: &mut Command, door: File, user: Option<User>) {
     };
     // SAFETY: the closure only makes system calls: it allocates nothing and takes no lock.
     unsafe { command.pre_exec(become_user) };
+}
+
+/// Takes CAP_NET_RAW from this process and from whatever it runs, also if that is set-user-id (capabilities(7)).
+fn drop_net_raw() -> io::Result<()> {
+    let mut sets = thread::capabilities(None)?;
+    for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
+        set.remove(CapabilitySet::NET_RAW);
+    }
+    thread::remove_capability_from_bounding_set(CapabilitySet::NET_RAW)?;
+    Ok(thread::set_capabilities(None, sets)?)
 }
 
 /// One line for each denied destination.

@@ -43,6 +43,8 @@ pub struct Place {
     pub trust_by_address: bool,
     /// Judge connects alone: for the test that shows what the other hooks are good for.
     pub only_connect: bool,
+    /// Let the default cut what others wait for: for the tests that show what it must not cut.
+    pub no_excuses: bool,
 }
 
 /// Loaded and attached programs with their maps. Dropping it detaches everything.
@@ -69,6 +71,7 @@ impl Kernel {
         }
         settings.no_binder = place.no_binder.into();
         settings.trust_by_address = place.trust_by_address.into();
+        settings.no_excuses = place.no_excuses.into();
         [settings.query_key_start, settings.query_key_multiplier] = [random()?, random()?];
         let mut ebpf = object::load(&settings)?;
         attach::load_programs(&mut ebpf, backend, &place)?;
@@ -88,6 +91,11 @@ impl Kernel {
     /// Which hooks judge connects.
     pub fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// The programs that refuse a canary.
+    pub fn judges(&self) -> Vec<&'static str> {
+        attach::judges(self.backend, &self.place)
     }
 
     /// What is attached.

@@ -50,6 +50,10 @@ pub struct Options {
     pub trust_by_address: bool,
     /// Judge connects alone.
     pub only_connect: bool,
+    /// Let the default cut what others wait for.
+    pub no_excuses: bool,
+    /// Who is in scope may have CAP_NET_RAW.
+    pub net_raw: bool,
     /// The socket of systemd-resolved's monitor.
     pub resolved: PathBuf,
     /// The hosts file.

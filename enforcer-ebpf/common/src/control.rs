@@ -1,5 +1,7 @@
 //! The words through which user space steers the running programs, and the counters through which they report.
 
+use crate::Address;
+
 /// Index of a word of the control map. Each is one `u64`, which user space alone writes unless it says otherwise.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -12,7 +14,7 @@ pub enum Control {
     Slots,
     /// Verdict of an internal error: 0 allow, 1 deny.
     OnError,
-    /// Destination of the canary: IPv4 address << 16 | port; 0 = none under way.
+    /// Destination of the canary, as [`canary`] packs it; 0 = none under way.
     Canary,
     /// `CLOCK_BOOTTIME` of the last wake-up of the event reader; the programs write this one.
     LastWake,
@@ -25,6 +27,22 @@ pub enum Control {
     /// How often user space has replaced what decisions read beside the policy.
     Replaced,
 }
+
+/// A destination that a canary may have, in one word, never 0: an address of 127.0.0.0/8 and a port, for a hook of IPv6 that
+/// address at the end of `ff01::/96`, a group that nothing leaves its interface for (RFC 4291 section 2.7).
+#[inline(always)]
+pub fn canary(address: &Address, port: u16) -> Option<u64> {
+    const LOOPBACK: u32 = 127;
+    const INTERFACE: u64 = 0xff01 << 48;
+    let v4 = address.v4().or_else(|| {
+        let (high, low) = address.halves();
+        (high == INTERFACE && low >> 32 == 0).then_some(low as u32)
+    })?;
+    (v4 >> 24 == LOOPBACK).then_some(u64::from(v4) << 16 | u64::from(port))
+}
+
+/// The canary of the wire has another port than those of the hooks before it: the word differs by this.
+pub const CANARY_AT_WIRE: u64 = 1;
 
 /// Words of the control map.
 pub const CONTROLS: usize = 10;
@@ -135,6 +153,8 @@ pub struct Settings {
     pub query_key_start: u64,
     /// The same.
     pub query_key_multiplier: u64,
+    /// 1 = the default holds for everything: for the tests that show what it must not cut.
+    pub no_excuses: u64,
     /// Depth of that cgroup below the root.
     pub scope_level: u32,
     /// `offsetof(struct socket, type)`.

@@ -108,6 +108,7 @@ const ALL_SIGHTINGS: u64 = 8;
 const ENFORCED_DENY: u64 = 16;
 const LITERAL: u64 = 32;
 const LITERAL_ENFORCED: u64 = 64;
+const INBOUND_JUDGED: u64 = 128;
 
 impl<'a> Meta<'a> {
     /// The numbers of `image`; `None` if it is not an image of this layout.
@@ -159,6 +160,12 @@ impl<'a> Meta<'a> {
     #[inline(always)]
     pub fn literal_enforced(&self) -> bool {
         self.0.0[2] & LITERAL_ENFORCED != 0
+    }
+
+    /// Whether what a peer opened is judged as if this machine had opened it.
+    #[inline(always)]
+    pub fn inbound_judged(&self) -> bool {
+        self.0.0[2] & INBOUND_JUDGED != 0
     }
 
     /// Whether some deny rule is enforced.

@@ -19,6 +19,9 @@ pub(super) struct Exec {
     /// Run the command as this user; by default the one who called sudo.
     #[arg(long)]
     user: Option<String>,
+    /// Leave the command CAP_NET_RAW where only the cgroup backend works, which cannot judge packet sockets.
+    #[arg(long)]
+    keep_net_raw: bool,
     /// The command and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -26,9 +29,10 @@ pub(super) struct Exec {
 
 /// Runs the command; its exit status, or what kept it from running confined.
 pub(super) async fn main(exec: Exec) -> Result<ExitCode, Failure> {
-    let Exec { policies, user, command } = exec;
+    let Exec { policies, user, keep_net_raw, command } = exec;
     let result = async {
-        let (options, specs) = options(policies);
+        let (mut options, specs) = options(policies);
+        options.net_raw = keep_net_raw;
         let sinks = sinks(&specs)?;
         let loaded = load(&options)?;
         may_run()?;

@@ -39,6 +39,9 @@ pub(super) struct Policies {
     /// Judge connects alone: for the test that shows what the other hooks are good for.
     #[arg(long, hide = true)]
     only_connect: bool,
+    /// Let the default cut what others wait for: for the tests that show what it must not cut.
+    #[arg(long, hide = true)]
+    no_excuses: bool,
     /// Another socket of systemd-resolved's monitor, for tests.
     #[arg(long, hide = true, value_name = "PATH", default_value = resolved::SOCKET)]
     resolved: PathBuf,
@@ -65,6 +68,7 @@ pub(super) fn options(policies: Policies) -> (Options, Vec<SinkSpec>) {
         no_binder,
         trust_by_address,
         only_connect,
+        no_excuses,
         resolved,
         hosts,
     } = policies;
@@ -82,6 +86,8 @@ pub(super) fn options(policies: Policies) -> (Options, Vec<SinkSpec>) {
         no_binder,
         trust_by_address,
         only_connect,
+        no_excuses,
+        net_raw: true,
         resolved,
         hosts,
     };

@@ -39,6 +39,7 @@ fn fire(backend: Backend, root: &Path) -> Result<(), String> {
         no_binder: false,
         trust_by_address: false,
         only_connect: false,
+        no_excuses: false,
     };
     let mut kernel = Kernel::load(backend, place).map_err(|error| error.to_string())?;
     kernel.attach().map_err(|error| error.to_string())?;

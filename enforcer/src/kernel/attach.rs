@@ -58,6 +58,16 @@ fn security(place: &Place) -> &'static [&'static str] {
     if place.only_connect { &["socket_connect"] } else { &SECURITY }
 }
 
+/// The programs that judge.
+pub(super) fn judges(backend: Backend, place: &Place) -> Vec<&'static str> {
+    let named = match backend {
+        Backend::Cgroup => &CONNECT,
+        Backend::Lsm => security(place),
+    };
+    let seen = if place.only_connect { [].as_slice() } else { &["sendmsg4", "sendmsg6", "wire_egress"] };
+    named.iter().chain(seen).copied().collect()
+}
+
 /// Loads the programs that a backend needs.
 pub(super) fn load_programs(ebpf: &mut Ebpf, backend: Backend, place: &Place) -> Result<(), KernelError> {
     let refused = |program| move |error: ProgramError| refusal(program, &error);

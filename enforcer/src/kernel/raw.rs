@@ -203,4 +203,4 @@ unsafe fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<libc::c
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-const _: () = assert!(size_of::<Settings>() == 3 * 8 + 28 * 4, "settings have no padding");
+const _: () = assert!(size_of::<Settings>() == 4 * 8 + 28 * 4, "settings have no padding");

@@ -32,8 +32,8 @@ pub(super) fn of(options: &Options) -> Result<Place, SessionError> {
             (level > 0).then_some(Scope { id: cgroups::id_of(&directory)?, path: directory, level })
         }
     };
-    let &Options { no_binder, trust_by_address, only_connect, .. } = options;
-    Ok(Place { root, scope, no_binder, trust_by_address, only_connect })
+    let &Options { no_binder, trust_by_address, only_connect, no_excuses, .. } = options;
+    Ok(Place { root, scope, no_binder, trust_by_address, only_connect, no_excuses })
 }
 
 /// `lsm` where it works, unless the backend is given; with it, why `lsm` was not taken.

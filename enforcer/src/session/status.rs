@@ -3,13 +3,18 @@
 use super::{Session, unsupported};
 use crate::{
     canary,
+    kernel::Backend,
     names::Usage,
     report::Event,
     status::{Status, Summary},
 };
 use enforcer_common::control::Counter;
-use policy_schema::Mode;
+use policy_schema::{Action, Default, Mode, PolicySet};
 use std::{collections::BTreeMap, time::SystemTime};
+
+/// What the cgroup backend cannot see (`docs/BYPASSES.md`).
+const PACKET_SOCKETS: &str =
+    "who has CAP_NET_RAW gets past the cgroup backend by packet sockets: boot with `bpf` in the `lsm=` list";
 
 impl Session {
     /// Sends a canary, and tells if the state has changed.
@@ -20,6 +25,9 @@ impl Session {
         let mut missing: Vec<String> =
             unknown.map(|name| format!("this machine has no user `{name}`")).collect();
         missing.extend(unsupported::reasons(&policy.policy));
+        if self.misses_packet_sockets(&policy.policy) {
+            missing.push(PACKET_SOCKETS.to_owned());
+        }
         let now = self.engine.counters().unwrap_or_default();
         missing.extend(self.losses(&now));
         self.counted = now;
@@ -40,6 +48,18 @@ impl Session {
             self.emit(&Event::StatusChanged { time: SystemTime::now(), from, to, reasons });
             self.flush();
         }
+    }
+
+    /// Whether sockets get past the policy that it does not allow, because only security modules see them made.
+    fn misses_packet_sockets(&self, policy: &PolicySet) -> bool {
+        self.options.net_raw
+            && self.engine.kernel().backend() == Backend::Cgroup
+            && policy.default() == Default { action: Action::Deny, mode: Mode::Enforce }
+    }
+
+    /// Whether a command may keep CAP_NET_RAW: nothing gets past the policy by it, or the administrator says so.
+    pub fn spares_net_raw(&self) -> bool {
+        self.options.net_raw || self.engine.kernel().backend() == Backend::Lsm
     }
 
     /// How much is enforced.

@@ -1,6 +1,6 @@
 //! What a policy asks for and this version does not do: said in the status, so that nobody relies on it.
 
-use policy_schema::{Inbound, OnDeny, PolicySet, Rule};
+use policy_schema::{OnDeny, PolicySet, Rule};
 
 /// One reason for each key.
 pub(super) fn reasons(policy: &PolicySet) -> Vec<String> {
@@ -8,7 +8,6 @@ pub(super) fn reasons(policy: &PolicySet) -> Vec<String> {
     let any = |asks: fn(&Rule) -> bool| policy.rules().iter().any(asks);
     [
         (!dns.nat64.is_empty(), "`dns.nat64`"),
-        (policy.inbound() == Inbound::Judge, "`inbound: judge`"),
         (any(Rule::refuse_lookup), "`refuseLookup`"),
         (any(|rule| rule.on_deny() == OnDeny::Close), "`onDeny: close`"),
     ]

@@ -25,6 +25,7 @@ mod impostors;
 mod known;
 mod lacking;
 mod leak;
+mod live;
 mod matrix;
 mod message;
 mod names;

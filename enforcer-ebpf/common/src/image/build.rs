@@ -91,6 +91,11 @@ impl ImageBuilder {
         self.flags |= (u64::from(deny) * LITERAL) | (u64::from(enforced) * LITERAL_ENFORCED);
     }
 
+    /// What a peer opened is judged as if this machine had opened it.
+    pub fn judge_inbound(&mut self) {
+        self.flags |= INBOUND_JUDGED;
+    }
+
     /// Nanoseconds that an allow binding lives at least.
     pub fn hold_allow(&mut self, nanoseconds: u64) {
         self.hold_allow = nanoseconds;

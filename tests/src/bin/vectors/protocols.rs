@@ -1,9 +1,11 @@
 //! The other protocols: ICMP by "ping" sockets, L2TP, SCTP, DCCP, SMC, RDS.
 
 use std::io;
+use std::net::Ipv6Addr;
 
 use enforcer_tests::{PAYLOAD, Target};
 
+use crate::datagram::IPV6_FREEBIND;
 use crate::scene::{PATIENCE, Scene};
 use crate::socket::{Address, Message, Socket};
 use crate::stream::{at, converse};
@@ -35,6 +37,14 @@ pub fn ping_connected(scene: &Scene) -> io::Result<()> {
 
 pub fn ping_v6(scene: &Scene) -> io::Result<()> {
     ping(libc::AF_INET6, libc::IPPROTO_ICMPV6)?.send_to(&echo(128), 0, &at(scene.target.denied6()))
+}
+
+/// Asks this machine as if from the denied address (`IPV6_FREEBIND`): the kernel answers there, with what it was sent.
+pub fn ping_spoofed(scene: &Scene) -> io::Result<()> {
+    let socket = ping(libc::AF_INET6, libc::IPPROTO_ICMPV6)?;
+    socket.set_number(libc::IPPROTO_IPV6, IPV6_FREEBIND, 1)?;
+    socket.bind(&at(scene.target.denied6()))?;
+    socket.send_to(&echo(128), 0, &at(Ipv6Addr::LOCALHOST))
 }
 
 /// `struct sockaddr_l2tpip`: the connection's number stands behind the address.

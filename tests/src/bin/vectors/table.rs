@@ -131,6 +131,7 @@ pub const VECTORS: &[Vector] = &[
     nobody("ping", protocols::ping_v4),
     nobody("ping-connected", protocols::ping_connected),
     nobody("ping-v6", protocols::ping_v6),
+    nobody("ping-spoofed", protocols::ping_spoofed),
     nobody("segments-udp", wire::segments_udp),
     nobody("segments-tcp", wire::segments_tcp),
     nobody("segments-beyond", wire::segments_beyond),
