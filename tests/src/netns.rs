@@ -19,10 +19,6 @@ const PREFIX: &str = "enforcer-test-";
 const HANDLES: &str = "/run/netns";
 const ETC: &str = "/etc/netns";
 
-/// What answers inside: the ranges set aside for documentation and benchmarks, none of which anybody owns.
-const LOCAL: &[&str] =
-    &["192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"];
-
 /// A named network namespace without a way out, in which every documentation address is the namespace's own. Programs
 /// started in it have its resolver too. Dropped, it is removed.
 #[derive(Debug)]
@@ -33,6 +29,10 @@ pub struct Netns {
 }
 
 impl Netns {
+    /// What answers inside: the ranges set aside for documentation and benchmarks, none of which anybody owns.
+    pub const LOCAL: [&str; 5] =
+        ["192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"];
+
     /// Creates one, with its loopback interface up.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Netns {
             .write_etc("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n")?;
         netns.write_etc("resolv.conf", "")?;
         let mut script = "link set lo up\n".to_owned();
-        for range in LOCAL {
+        for range in Self::LOCAL {
             script.push_str(&format!("route add local {range} dev lo\n"));
         }
         netns.ip_batch(&script)?;

@@ -79,9 +79,10 @@ impl<'corpus> Stage<'corpus> {
         let netns = Netns::new().unwrap();
         // Whatever address a case names answers, and none is left.
         // Who connects has another, so that what is denied about an address is not denied to the server's answers.
-        let everything =
-            "route add local 0.0.0.0/0 dev lo src 127.0.0.1\nroute add local ::/0 dev lo src ::1\n";
-        netns.ip_batch(everything).unwrap();
+        for range in Netns::LOCAL.into_iter().chain(["0.0.0.0/0", "::/0"]) {
+            let source = if range.contains(':') { "::1" } else { "127.0.0.1" };
+            netns.ip_batch(&format!("route replace local {range} dev lo src {source}\n")).unwrap();
+        }
         let mut stage = Self {
             scenes: Vec::new(),
             not_run: BTreeMap::new(),

@@ -18,8 +18,7 @@ const LONG: Duration = Duration::from_secs(120);
 const REST: Duration = Duration::from_millis(500);
 
 /// What the harness makes local in every namespace, which is on the far side here.
-const FAR: [&str; 5] =
-    ["192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"];
+const FAR: [&str; 5] = Netns::LOCAL;
 
 /// Where addresses of version 4 are embedded.
 const EMBEDDED: [&str; 4] = ["64:ff9b::/96", "2002::/16", "2001::/32", "::203.0.113.0/120"];
