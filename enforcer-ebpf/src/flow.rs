@@ -4,7 +4,7 @@ use crate::{atomic, connect, count, settings::setting, task};
 use aya_ebpf::{
     bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type, bpf_sock},
     helpers::{
-        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns,
         generated::bpf_sk_storage_get,
     },
     macros::btf_map,
@@ -92,6 +92,7 @@ pub(crate) fn connects(ctx: &SockAddrContext, address: &Address, port: u16) {
         if opens {
             (&raw mut (*at).opened).write_volatile(OPENED_HERE);
         }
+        (&raw mut (*at).since).write_volatile(bpf_ktime_get_boot_ns());
     }
     own(flow);
 }

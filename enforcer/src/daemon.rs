@@ -42,7 +42,7 @@ pub async fn run(
     ready: impl FnOnce(),
     say: impl Fn(&str),
 ) -> Result<End, InputError> {
-    let mut inputs = Inputs::open(&session)?;
+    let mut inputs = Inputs::open(&mut session)?;
     let mut policies = watch::watch(session.paths())?;
     // What changed between reading the files and watching them counts too.
     policies.report_since(session.began());

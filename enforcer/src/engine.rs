@@ -22,6 +22,7 @@ use std::{
 mod answers;
 mod causes;
 mod changes;
+mod closing;
 mod events;
 mod known;
 mod protected;
@@ -69,6 +70,8 @@ pub struct Engine {
     rejected: rejected::Rejected,
     causes: causes::Causes,
     counts: Counts,
+    /// See [`Engine::take_outlived`].
+    outlived: bool,
 }
 
 /// What the daemon itself counted.
@@ -121,6 +124,7 @@ impl Engine {
             rejected: rejected::Rejected::default(),
             causes: causes::Causes::since(clock::boot(), &hosts.loopback),
             counts: Counts::default(),
+            outlived: false,
         };
         engine.reload(policy, resolvers)?;
         engine.kernel.attach()?;

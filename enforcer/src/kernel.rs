@@ -199,6 +199,14 @@ impl Kernel {
         tables::counters(self)
     }
 
+    /// The map that remembers something of sockets, for whoever asks the kernel about them.
+    ///
+    /// # Errors
+    /// No file descriptor is free.
+    pub fn flows(&self) -> Result<OwnedFd, KernelError> {
+        tables::flows(self)
+    }
+
     /// The ring of events about attempts. Can be taken once.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use policy_schema::{Diagnostic, Mode, Verdict};
 
@@ -46,6 +46,8 @@ pub enum Event {
         /// How many since the last such event.
         count: u64,
     },
+    /// A live flow was closed, by a deny rule with `onDeny: close`: `FlowClosed`.
+    FlowClosed(ClosedFlow),
     /// A packet was denied that no call before has been refused for: `NetPacketDenied`.
     NetPacketDenied(Connect),
     /// A connect attempt was judged: `NetTCPConnect`.
@@ -139,6 +141,35 @@ pub struct Connect {
     pub cgroup: Option<String>,
     /// Which hooks judged.
     pub backend: Backend,
+}
+
+/// A live flow that was closed.
+#[derive(Clone, Debug)]
+pub struct ClosedFlow {
+    /// When.
+    pub time: SystemTime,
+    /// Where it went.
+    pub address: IpAddr,
+    /// The port there.
+    pub port: u16,
+    /// The names that the address has.
+    pub results: Vec<Name>,
+    /// The protocol.
+    pub protocol: IpProtocol,
+    /// How long it was connected, if that was seen.
+    pub age: Option<Duration>,
+    /// The rule that denies it.
+    pub rule: RuleName,
+    /// Version of the policy that judged.
+    pub policy_version: u64,
+    /// Process id of whoever used it last, 0 if unknown.
+    pub pid: u32,
+    /// His user id; of whoever made the socket, if nobody was seen to use it.
+    pub uid: u32,
+    /// Name of the thread that used it last, empty if unknown.
+    pub comm: String,
+    /// Path of the cgroup, if known.
+    pub cgroup: Option<String>,
 }
 
 /// Who decided.

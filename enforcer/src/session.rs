@@ -20,6 +20,7 @@ use std::{
     time::SystemTime,
 };
 
+mod closing;
 mod hosts;
 mod inputs;
 mod known;
@@ -119,6 +120,8 @@ pub struct Session {
     refused: u64,
     /// Why `lsm` was not taken, where it was tried.
     lsm_refused: Option<String>,
+    /// Ends live flows.
+    closing: closing::Closing,
 }
 
 impl Session {
@@ -149,12 +152,16 @@ impl Session {
             counted: BTreeMap::new(),
             refused: 0,
             lsm_refused,
+            closing: closing::Closing::default(),
         };
         session.find_holders()?;
         session.check();
         match &session.status {
             Status::NotEnforced(reasons) => Err(SessionError::NotLive(reasons.join("; "))),
-            _ => Ok(session),
+            _ => {
+                session.close_flows();
+                Ok(session)
+            }
         }
     }
 
@@ -200,6 +207,7 @@ impl Session {
         self.emit(&Event::PolicyReloaded { time: SystemTime::now(), version, added, removed, changed });
         self.check();
         self.flush();
+        self.close_flows();
         Ok(changes)
     }
 
@@ -224,6 +232,7 @@ impl Session {
     /// What the kernel refused.
     pub fn tick(&mut self) -> Result<(), SessionError> {
         self.engine.tick()?;
+        self.go_on_closing();
         let counters = self.engine.counters()?;
         if !self.losses(&counters).is_empty() {
             // An alarm that waits for the next canary comes too late.

@@ -25,6 +25,8 @@ pub struct Flow {
     pub told: u64,
     /// When it was refused last and told, in nanoseconds of `CLOCK_BOOTTIME`.
     pub told_at: u64,
+    /// When it was connected last, in nanoseconds of `CLOCK_BOOTTIME`; 0 = not by a call that was seen.
+    pub since: u64,
     /// Id of the cgroup (v2) of whoever used the socket last; 0 = nobody has, by a call that was seen.
     pub cgroup: u64,
     /// His process id, in the initial namespace.
@@ -38,6 +40,20 @@ pub struct Flow {
     /// Name of the thread.
     pub comm: [u8; 16],
 }
+
+#[cfg(feature = "user")]
+impl Flow {
+    /// Reads what is remembered of a socket from the bytes of its storage; `None` unless the size is exactly right.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == size_of::<Self>()).then(|| {
+            // SAFETY: the length was checked, every bit pattern is a valid `Flow` (integers and arrays of them without
+            // padding), and `read_unaligned` asks for no alignment.
+            unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() }
+        })
+    }
+}
+
+const _: () = assert!(size_of::<Flow>() == 2 * 16 + 8 * 8 + 4 * 4 + 16, "no padding");
 
 /// This machine opened the connection.
 pub const OPENED_HERE: u64 = 1;

@@ -43,12 +43,21 @@ impl<'a> HostMaps<'a> {
         };
         let uid = connection.uid.unwrap_or(NOBODY);
         let attempt = Attempt { address, port: connection.port, protocol, uid, now, reach: Reach::All };
-        let mut decision = decide(&maps, &attempt)?;
-        if let Some(inner) = address.embedded() {
-            decision = decision.join(decide(&maps, &attempt.inside(inner))?);
-        }
+        let decision = maps.decide(&attempt)?;
         let others = compiled.other_resolvers();
         Ok(others.judge(decision, attempt.port, connection.resolver))
+    }
+
+    /// Judges an attempt, and the address inside its address.
+    ///
+    /// # Errors
+    /// As [`HostMaps::judge`].
+    pub fn decide(&self, attempt: &Attempt) -> Result<Decision, Error> {
+        let decision = decide(self, attempt)?;
+        Ok(match attempt.address.embedded() {
+            Some(inner) => decision.join(decide(self, &attempt.inside(inner))?),
+            None => decision,
+        })
     }
 }
 

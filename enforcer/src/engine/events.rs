@@ -1,6 +1,6 @@
 //! From the kernel's records of attempts to the events that are written.
 
-use super::{Engine, EngineError, rejected::Rejection};
+use super::{Engine, EngineError, closing, rejected::Rejection};
 use crate::{
     clock,
     compile::Compiled,
@@ -39,7 +39,11 @@ impl Engine {
         for event in &raw {
             let mut attempt = attempt(self, event);
             emit(match Kind::of(event.kind) {
-                Kind::PacketDenied => Event::NetPacketDenied(attempt),
+                Kind::PacketDenied => {
+                    let policy = self.policies.get(&event.version).map(Arc::as_ref);
+                    self.outlived |= closing::is_outlived(policy, event);
+                    Event::NetPacketDenied(attempt)
+                }
                 Kind::TcpConnect => {
                     attempt.cause = self.attribute(event, &attempt.results);
                     Event::NetTcpConnect(attempt)
@@ -130,7 +134,7 @@ pub(crate) fn only_policy(policy: &Compiled) -> Option<Arc<str>> {
     names.all(|name| name == first).then(|| first.into())
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(bytes.get(..end).unwrap_or(bytes)).into_owned()
 }

@@ -169,6 +169,11 @@ pub(super) fn counters(kernel: &Kernel) -> Result<BTreeMap<Counter, u64>, Kernel
         .collect()
 }
 
+pub(super) fn flows(kernel: &Kernel) -> Result<OwnedFd, KernelError> {
+    let map = outer(kernel, "FLOWS")?;
+    map.try_clone_to_owned().map_err(failed("FLOWS", "keep"))
+}
+
 /// A new inner map with these entries, in the place of the old one.
 fn replace<K: Plain, V: Plain>(
     kernel: &Kernel,
@@ -202,7 +207,8 @@ fn outer<'a>(kernel: &'a Kernel, name: &'static str) -> Result<BorrowedFd<'a>, K
             | Map::ArrayOfMaps(data)
             | Map::HashMap(data)
             | Map::PerCpuArray(data)
-            | Map::LpmTrie(data),
+            | Map::LpmTrie(data)
+            | Map::SkStorage(data),
         ) => data,
         _ => return Err(KernelError::Object(format!("it has no map `{name}`"))),
     };

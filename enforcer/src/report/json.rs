@@ -9,7 +9,7 @@ use serde_json::ser::Formatter;
 
 use super::clock::Rfc3339;
 use super::escape::is_harmless;
-use super::{Backend, Connect, Event, IpProtocol, RuleName};
+use super::{Backend, ClosedFlow, Connect, Event, IpProtocol, RuleName};
 use crate::cause::Cause;
 use crate::name::Name;
 
@@ -35,6 +35,22 @@ enum Line<'a> {
     EventsLost {
         time: Rfc3339,
         count: u64,
+    },
+    FlowClosed {
+        time: Rfc3339,
+        #[serde(rename = "dstIP")]
+        dst_ip: IpAddr,
+        dst_port: u16,
+        results: &'a [Name],
+        proto: IpProtocol,
+        age_seconds: Option<f64>,
+        policy: Option<&'a str>,
+        rule: Option<&'a str>,
+        policy_version: u64,
+        pid: Option<u32>,
+        uid: u32,
+        comm: Option<&'a str>,
+        cgroup: Option<&'a str>,
     },
     NetPacketDenied(Attempt<'a>),
     #[serde(rename = "NetTCPConnect")]
@@ -108,6 +124,7 @@ impl<'a> From<&'a Event> for Line<'a> {
                 count: *count,
             },
             Event::EventsLost { time, count } => Self::EventsLost { time: Rfc3339(*time), count: *count },
+            Event::FlowClosed(flow) => flow.into(),
             Event::NetPacketDenied(packet) => Self::NetPacketDenied(packet.into()),
             Event::NetTcpConnect(connect) => Self::NetTcpConnect(connect.into()),
             Event::NetUdpSend(datagram) => Self::NetUdpSend(datagram.into()),
@@ -131,6 +148,41 @@ impl<'a> From<&'a Event> for Line<'a> {
             Event::StatusChanged { time, from, to, reasons } => {
                 Self::StatusChanged { time: Rfc3339(*time), from, to, reasons }
             }
+        }
+    }
+}
+
+impl<'a> From<&'a ClosedFlow> for Line<'a> {
+    fn from(flow: &'a ClosedFlow) -> Self {
+        let ClosedFlow {
+            time,
+            address,
+            port,
+            results,
+            protocol,
+            age,
+            rule,
+            policy_version,
+            pid,
+            uid,
+            comm,
+            cgroup,
+        } = flow;
+        Self::FlowClosed {
+            time: Rfc3339(*time),
+            dst_ip: *address,
+            dst_port: *port,
+            results,
+            proto: *protocol,
+            // Milliseconds are as exact as anybody needs it.
+            age_seconds: age.map(|age| age.as_millis() as f64 / 1000.0),
+            policy: rule.policy(),
+            rule: rule.rule(),
+            policy_version: *policy_version,
+            pid: (*pid != 0).then_some(*pid),
+            uid: *uid,
+            comm: (*pid != 0).then_some(comm),
+            cgroup: cgroup.as_deref(),
         }
     }
 }

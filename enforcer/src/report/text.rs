@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use policy_schema::Diagnostic;
 
 use super::clock::TimeOfDay;
 use super::escape::{line, word};
-use super::{Connect, Event, IpProtocol, RuleName};
+use super::{ClosedFlow, Connect, Event, IpProtocol, RuleName};
+use crate::name::Name;
 
 /// ANSI colour of a verdict.
 #[derive(Clone, Copy)]
@@ -34,6 +35,7 @@ pub(super) fn write(event: &Event, colours: bool, out: &mut Vec<u8>) -> io::Resu
             head(out, TimeOfDay(*time), "LOST", paint(Colour::Red))?;
             writeln!(out, "{count} events")
         }
+        Event::FlowClosed(flow) => write_closed(flow, colours, out),
         Event::NetPacketDenied(attempt) | Event::NetTcpConnect(attempt) | Event::NetUdpSend(attempt) => {
             write_connect(attempt, colours, out)
         }
@@ -81,22 +83,39 @@ fn write_connect(connect: &Connect, colours: bool, out: &mut Vec<u8>) -> io::Res
         (false, false) => ("ALLOW", Colour::Green, &connect.rule),
     };
     head(out, TimeOfDay(connect.time), verdict, colours.then_some(colour))?;
-    let process = match connect.pid {
-        0 => format!("uid={}", connect.uid),
-        pid => format!("{}[{pid}] uid={}", word(&connect.comm), connect.uid),
-    };
-    writeln!(out, "{:<44} {process:<28} {}", destination(connect), By(rule))
+    let Connect { address, port, results, protocol, .. } = connect;
+    let to = destination(address, *port, results, *protocol);
+    let process = process(connect.pid, connect.uid, &connect.comm);
+    writeln!(out, "{to:<44} {process:<28} {}", By(rule))
+}
+
+fn write_closed(flow: &ClosedFlow, colours: bool, out: &mut Vec<u8>) -> io::Result<()> {
+    let ClosedFlow { address, port, results, protocol, .. } = flow;
+    head(out, TimeOfDay(flow.time), "CLOSED", colours.then_some(Colour::Red))?;
+    let to = destination(address, *port, results, *protocol);
+    let process = process(flow.pid, flow.uid, &flow.comm);
+    write!(out, "{to:<44} {process:<28} {}", By(&flow.rule))?;
+    match flow.age {
+        Some(age) => writeln!(out, " after {:.1}s", age.as_secs_f64()),
+        None => writeln!(out),
+    }
+}
+
+fn process(pid: u32, uid: u32, comm: &str) -> String {
+    match pid {
+        0 => format!("uid={uid}"),
+        pid => format!("{}[{pid}] uid={uid}", word(comm)),
+    }
 }
 
 /// `www.example.com:443 (203.0.113.7)`, `203.0.113.7:443`; further names as their number.
-fn destination(connect: &Connect) -> String {
-    let Connect { address, port, results, protocol, .. } = connect;
-    let transport = match *protocol {
+fn destination(address: &IpAddr, port: u16, results: &[Name], protocol: IpProtocol) -> String {
+    let transport = match protocol {
         IpProtocol::TCP => String::new(),
         protocol => format!("/{protocol}"),
     };
-    match results.as_slice() {
-        [] => format!("{}{transport}", SocketAddr::new(*address, *port)),
+    match results {
+        [] => format!("{}{transport}", SocketAddr::new(*address, port)),
         [name] => format!("{name}:{port}{transport} ({address})"),
         [name, more @ ..] => format!("{name}:{port}{transport} ({address}, +{} names)", more.len()),
     }

@@ -3,6 +3,7 @@
 use super::{Session, SessionError};
 use crate::{
     cgroups::Births,
+    close::Said,
     report::Event,
     resolved::{self, Heard},
     resolvers,
@@ -11,6 +12,7 @@ use crate::{
 use std::{os::fd::OwnedFd, time::Duration};
 use tokio::{
     io::{Interest, unix::AsyncFd},
+    sync::mpsc::Receiver,
     time::{Interval, MissedTickBehavior},
 };
 
@@ -44,6 +46,8 @@ pub enum Input {
     Answers,
     /// A cgroup was created.
     Birth,
+    /// Live flows were looked at.
+    Closing(Said),
     /// There are events.
     Events,
     /// systemd-resolved has answered a lookup.
@@ -63,6 +67,7 @@ pub struct Inputs {
     events: AsyncFd<OwnedFd>,
     answers: AsyncFd<OwnedFd>,
     births: Option<Births>,
+    closing: Option<Receiver<Said>>,
     hosts: Watch,
     resolved: resolved::Listener,
     resolvers: Watch,
@@ -77,7 +82,7 @@ impl Inputs {
     ///
     /// # Errors
     /// [`InputError`].
-    pub fn open(session: &Session) -> Result<Self, InputError> {
+    pub fn open(session: &mut Session) -> Result<Self, InputError> {
         let (events, answers) = session.engine.readable()?;
         let hosts = watch::watch(std::slice::from_ref(&session.options.hosts))?;
         let resolvers = watch::watch(&resolvers::watched_paths())?;
@@ -90,6 +95,7 @@ impl Inputs {
             events: wait_on(events)?,
             answers: wait_on(answers)?,
             births: session.births()?,
+            closing: session.listen_to_closing(),
             hosts,
             resolved: resolved::Listener::start(session.options.resolved.clone()),
             resolvers,
@@ -115,6 +121,7 @@ impl Inputs {
             }
             () = tokio::time::sleep(LOOK_AGAIN), if self.look_again => Input::More,
             () = next_birth(&self.births) => Input::Birth,
+            said = next_said(&mut self.closing) => Input::Closing(said),
             () = self.resolvers.changed() => Input::Resolvers,
             () = self.hosts.changed() => Input::Hosts,
             heard = self.resolved.next() => Input::Heard(heard),
@@ -134,6 +141,7 @@ impl Inputs {
                 let read = session.engine.read_cgroups();
                 session.survive(read);
             }
+            Input::Closing(said) => session.hear_closing(said),
             Input::Events => {
                 let read = session.read(see);
                 session.survive(read);
@@ -181,6 +189,15 @@ impl Inputs {
 fn wait_on(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` stays open, and the same file, for as long as the `AsyncFd` owns it.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+}
+
+async fn next_said(closing: &mut Option<Receiver<Said>>) -> Said {
+    if let Some(said) = closing
+        && let Some(said) = said.recv().await
+    {
+        return said;
+    }
+    std::future::pending().await
 }
 
 async fn next_birth(births: &Option<Births>) {

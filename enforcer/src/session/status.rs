@@ -39,6 +39,7 @@ impl Session {
             let left_out = self.pre_resolve.left_out();
             missing.push(format!("{left_out} names of rules with `preResolve` are not looked up"));
         }
+        missing.extend(self.closing.reasons.iter().cloned());
         missing.extend(self.trouble.take());
         let status = Status::of(policy.policy.mode(), canary, missing);
         let old = std::mem::replace(&mut self.status, status);
@@ -85,6 +86,7 @@ impl Session {
             ("addressesDenied", denied as u64),
             ("bindingsNameless", kept_nameless as u64),
             ("namesRefused", refused.total()),
+            ("flowsClosed", self.closing.closed),
             ("preResolved", pre_resolved),
             ("preResolveFailed", pre_resolve_failed),
         ];

@@ -1,6 +1,6 @@
 //! What a policy asks for and this version does not do: said in the status, so that nobody relies on it.
 
-use policy_schema::{OnDeny, PolicySet, Rule};
+use policy_schema::{PolicySet, Rule};
 
 /// One reason for each key.
 pub(super) fn reasons(policy: &PolicySet) -> Vec<String> {
@@ -9,7 +9,6 @@ pub(super) fn reasons(policy: &PolicySet) -> Vec<String> {
     [
         (!dns.nat64.is_empty(), "`dns.nat64`"),
         (any(Rule::refuse_lookup), "`refuseLookup`"),
-        (any(|rule| rule.on_deny() == OnDeny::Close), "`onDeny: close`"),
     ]
     .into_iter()
     .filter(|(asked, _)| *asked)

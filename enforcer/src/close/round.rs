@@ -1,0 +1,170 @@
+//! One look at all live flows, on a thread of its own: it enters other network namespaces, and waits for applications
+//! that hold the lock of a socket.
+
+use super::{Closed, Judge};
+use crate::{
+    clock,
+    namespaces::{self, LeftOut},
+    sock_diag::{SockDiag, Transport},
+};
+use std::{
+    collections::BTreeSet,
+    io,
+    ops::ControlFlow,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::sync::mpsc::Sender;
+
+/// How long a look may take.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What a round says.
+#[derive(Debug)]
+pub enum Said {
+    /// A flow was closed.
+    Closed(Box<Closed>),
+    /// It is over.
+    Ended {
+        /// Which one.
+        number: u64,
+        /// What it could not do.
+        reasons: Vec<String>,
+    },
+}
+
+/// A round that was started. Dropped, it ends soon.
+#[derive(Debug)]
+pub struct Round {
+    /// Its number.
+    pub number: u64,
+    /// When it was started.
+    pub began: Instant,
+    stop: Arc<AtomicBool>,
+}
+
+impl Round {
+    /// Starts it. `flows` is the map that remembers something of sockets.
+    ///
+    /// # Errors
+    /// There is no room for a thread.
+    pub fn start(number: u64, judge: Judge, flows: OwnedFd, said: Sender<Said>) -> io::Result<Self> {
+        let (began, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+        let look = Look { judge, flows, said, stop: Arc::clone(&stop), until: began + TIME_MAX };
+        thread::Builder::new().name("close".to_owned()).spawn(move || {
+            let reasons = look.everywhere();
+            // Without a listener nobody wants to know.
+            let _ = look.said.blocking_send(Said::Ended { number, reasons });
+        })?;
+        Ok(Self { number, began, stop })
+    }
+}
+
+impl Round {
+    /// Has it end soon.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Look {
+    judge: Judge,
+    flows: OwnedFd,
+    said: Sender<Said>,
+    stop: Arc<AtomicBool>,
+    until: Instant,
+}
+
+/// What could not be done.
+#[derive(Debug, Default)]
+struct Trouble {
+    reasons: BTreeSet<String>,
+    cut_short: bool,
+}
+
+impl Look {
+    fn everywhere(&self) -> Vec<String> {
+        let mut trouble = Trouble::default();
+        let LeftOut { count, error } = namespaces::each_network(self.judge.cgroups(), || {
+            if self.is_over(&mut trouble) {
+                return ControlFlow::Break(());
+            }
+            for transport in [Transport::Tcp, Transport::Udp] {
+                if let Err(error) = self.here(transport, &mut trouble) {
+                    trouble.reasons.insert(format!("`onDeny: close`: live flows cannot be listed: {error}"));
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        if count > 0 {
+            let why = error.map(|error| format!(": {error}")).unwrap_or_default();
+            trouble.reasons.insert(format!("`onDeny: close`: {count} network namespaces were not looked at{why}"));
+        }
+        if trouble.cut_short {
+            let seconds = TIME_MAX.as_secs();
+            trouble.reasons.insert(format!("`onDeny: close`: not all live flows were looked at within {seconds} seconds"));
+        }
+        trouble.reasons.into_iter().collect()
+    }
+
+    /// Closes what is to be closed in this network namespace.
+    fn here(&self, transport: Transport, trouble: &mut Trouble) -> io::Result<()> {
+        let diag = SockDiag::open()?;
+        if !diag.can_close(transport)? {
+            trouble.reasons.insert(
+                "`onDeny: close`: this kernel closes no sockets (CONFIG_INET_DIAG_DESTROY), packets are dropped".to_owned(),
+            );
+            return Ok(());
+        }
+        let listening = match transport {
+            Transport::Tcp => diag.listening()?,
+            Transport::Udp => BTreeSet::new(),
+        };
+        for socket in diag.flows(transport, self.flows.as_fd())? {
+            let now = clock::boot();
+            let Some(rule) = self.judge.strikes(&socket, &listening, now) else { continue };
+            if self.is_over(trouble) {
+                return Ok(());
+            }
+            match diag.close(&socket) {
+                Ok(true) => {
+                    let since = socket.flow.map(|flow| flow.since).filter(|since| *since != 0);
+                    let closed = Closed {
+                        time: SystemTime::now(),
+                        age: since.map(|since| Duration::from_nanos(now.saturating_sub(since))),
+                        socket,
+                        rule,
+                        version: self.judge.policy.version,
+                    };
+                    if self.said.blocking_send(Said::Closed(Box::new(closed))).is_err() {
+                        return Ok(());
+                    }
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    trouble.reasons.insert(format!("`onDeny: close`: a live flow could not be closed: {error}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_over(&self, trouble: &mut Trouble) -> bool {
+        if self.stop.load(Ordering::Relaxed) {
+            return true;
+        }
+        trouble.cut_short |= Instant::now() > self.until;
+        trouble.cut_short
+    }
+}
