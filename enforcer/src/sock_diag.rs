@@ -4,7 +4,8 @@
 use enforcer_common::flow::Flow;
 use message::Request;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable as _,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable as _,
 };
 use netlink_packet_sock_diag::{
     AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SOCK_DESTROY, SOCK_DIAG_BY_FAMILY, SockDiagMessage,
@@ -71,15 +72,16 @@ impl SockDiag {
     ///
     /// # Errors
     /// The kernel does not list them, or says something else.
-    pub fn flows(&self, transport: Transport, flows: BorrowedFd<'_>) -> io::Result<Vec<Socket>> {
+    pub fn flows(&self, transport: Transport, flows: Option<BorrowedFd<'_>>) -> io::Result<Vec<Socket>> {
         let states = match transport {
             // What is over for its application is in TIME_WAIT, or has no inode.
-            Transport::Tcp => StateFlags::all()
-                .difference(StateFlags::LISTEN | StateFlags::CLOSE | StateFlags::TIME_WAIT | StateFlags::SYN_RECV),
+            Transport::Tcp => StateFlags::all().difference(
+                StateFlags::LISTEN | StateFlags::CLOSE | StateFlags::TIME_WAIT | StateFlags::SYN_RECV,
+            ),
             Transport::Udp => StateFlags::ESTABLISHED,
         };
         let mut sockets = Vec::new();
-        self.list(transport, states, Some(flows), |response| {
+        self.list(transport, states, flows, |response| {
             if response.header.inode != 0 {
                 sockets.push(message::socket(transport, response));
             }

@@ -109,11 +109,15 @@ impl Look {
         });
         if count > 0 {
             let why = error.map(|error| format!(": {error}")).unwrap_or_default();
-            trouble.reasons.insert(format!("`onDeny: close`: {count} network namespaces were not looked at{why}"));
+            trouble
+                .reasons
+                .insert(format!("`onDeny: close`: {count} network namespaces were not looked at{why}"));
         }
         if trouble.cut_short {
             let seconds = TIME_MAX.as_secs();
-            trouble.reasons.insert(format!("`onDeny: close`: not all live flows were looked at within {seconds} seconds"));
+            trouble.reasons.insert(format!(
+                "`onDeny: close`: not all live flows were looked at within {seconds} seconds"
+            ));
         }
         trouble.reasons.into_iter().collect()
     }
@@ -131,7 +135,7 @@ impl Look {
             Transport::Tcp => diag.listening()?,
             Transport::Udp => BTreeSet::new(),
         };
-        for socket in diag.flows(transport, self.flows.as_fd())? {
+        for socket in diag.flows(transport, Some(self.flows.as_fd()))? {
             let now = clock::boot();
             let Some(rule) = self.judge.strikes(&socket, &listening, now) else { continue };
             if self.is_over(trouble) {
@@ -153,7 +157,9 @@ impl Look {
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    trouble.reasons.insert(format!("`onDeny: close`: a live flow could not be closed: {error}"));
+                    trouble
+                        .reasons
+                        .insert(format!("`onDeny: close`: a live flow could not be closed: {error}"));
                 }
             }
         }

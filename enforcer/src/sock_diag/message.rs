@@ -3,7 +3,9 @@
 
 use super::{Socket, Transport};
 use enforcer_common::flow::Flow;
-use netlink_packet_core::{DefaultNla, Emitable, NLA_HEADER_SIZE, NLA_TYPE_MASK, NetlinkSerializable, Nla as _, NlasIterator};
+use netlink_packet_core::{
+    DefaultNla, Emitable, NLA_HEADER_SIZE, NLA_TYPE_MASK, NetlinkSerializable, Nla as _, NlasIterator,
+};
 use netlink_packet_sock_diag::inet::{InetRequest, InetResponse, nlas::Nla};
 use std::{
     net::SocketAddr,
@@ -85,7 +87,7 @@ pub(super) fn socket(transport: Transport, response: &InetResponse) -> Socket {
 }
 
 /// What the one map that was asked for has about a socket.
-fn storage(storages: &[u8]) -> Option<Flow> {
+pub(super) fn storage(storages: &[u8]) -> Option<Flow> {
     let storage = find(storages, STORAGE)?;
     Flow::from_bytes(find(storage, MAP_VALUE)?)
 }

@@ -10,6 +10,7 @@
 
 mod answers;
 mod bad_input;
+mod close;
 mod corpus;
 mod dangerous_answers;
 mod defaults;
