@@ -17,9 +17,9 @@ const NAMESPACES_MAX: usize = 1024;
 /// What was not entered.
 #[derive(Debug, Default)]
 pub struct LeftOut {
-    /// How many.
-    pub count: usize,
-    /// Why the last one could not be.
+    /// How many there are beyond those that are entered at most.
+    pub beyond: usize,
+    /// Why others could not be seen or entered.
     pub error: Option<io::Error>,
 }
 
@@ -40,29 +40,46 @@ pub fn each_network(
         for thread in threads.lines() {
             let path = Path::new("/proc").join(thread).join("ns/net");
             // The target of the link is the namespace's name: `net:[4026531840]`.
-            let Ok(name) = fs::read_link(&path) else { continue };
+            let name = match fs::read_link(&path) {
+                Ok(name) => name,
+                Err(error) => {
+                    left_out.note(error);
+                    continue;
+                }
+            };
             if seen.contains(&name) {
                 continue;
             }
             if seen.len() >= NAMESPACES_MAX {
                 seen.insert(name);
-                left_out.count += 1;
+                left_out.beyond += 1;
                 continue;
             }
-            // A thread that has ended meanwhile says nothing of the others there.
-            let Ok(namespace) = File::open(&path) else { continue };
+            if let Err(error) = enter(&path) {
+                left_out.note(error);
+                continue;
+            }
             seen.insert(name);
-            match move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)) {
-                Ok(()) if visit().is_break() => return left_out,
-                Ok(()) => {}
-                Err(error) => {
-                    left_out.count += 1;
-                    left_out.error = Some(error.into());
-                }
+            if visit().is_break() {
+                return left_out;
             }
         }
     }
     left_out
+}
+
+fn enter(path: &Path) -> io::Result<()> {
+    let namespace = File::open(path)?;
+    Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
+}
+
+impl LeftOut {
+    /// That a thread has ended meanwhile says nothing of the others there.
+    fn note(&mut self, error: io::Error) {
+        if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) {
+            self.error = Some(error);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +96,7 @@ mod tests {
             visits += 1;
             ControlFlow::Continue(())
         });
-        assert_eq!((visits, left_out.count), (1, 0));
+        assert_eq!((visits, left_out.beyond), (1, 0));
+        assert!(left_out.error.is_none(), "{left_out:?}");
     }
 }

@@ -25,8 +25,6 @@ pub struct Flow {
     pub told: u64,
     /// When it was refused last and told, in nanoseconds of `CLOCK_BOOTTIME`.
     pub told_at: u64,
-    /// When it was connected last, in nanoseconds of `CLOCK_BOOTTIME`; 0 = not by a call that was seen.
-    pub since: u64,
     /// Id of the cgroup (v2) of whoever used the socket last; 0 = nobody has, by a call that was seen.
     pub cgroup: u64,
     /// His process id, in the initial namespace.
@@ -39,6 +37,8 @@ pub struct Flow {
     pub uid: u32,
     /// Name of the thread.
     pub comm: [u8; 16],
+    /// When it was connected last, in nanoseconds of `CLOCK_BOOTTIME`; 0 = not by a call that was seen.
+    pub since: u64,
 }
 
 #[cfg(feature = "user")]

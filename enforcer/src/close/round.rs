@@ -9,7 +9,7 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
-    io,
+    fmt, io,
     ops::ControlFlow,
     os::fd::{AsFd as _, OwnedFd},
     sync::{
@@ -93,31 +93,35 @@ struct Trouble {
     cut_short: bool,
 }
 
+impl Trouble {
+    fn note(&mut self, what: fmt::Arguments<'_>) {
+        self.reasons.insert(format!("`onDeny: close`: {what}"));
+    }
+}
+
 impl Look {
     fn everywhere(&self) -> Vec<String> {
         let mut trouble = Trouble::default();
-        let LeftOut { count, error } = namespaces::each_network(self.judge.cgroups(), || {
+        let LeftOut { beyond, error } = namespaces::each_network(self.judge.cgroups(), || {
             if self.is_over(&mut trouble) {
                 return ControlFlow::Break(());
             }
             for transport in [Transport::Tcp, Transport::Udp] {
                 if let Err(error) = self.here(transport, &mut trouble) {
-                    trouble.reasons.insert(format!("`onDeny: close`: live flows cannot be listed: {error}"));
+                    trouble.note(format_args!("live flows cannot be listed: {error}"));
                 }
             }
             ControlFlow::Continue(())
         });
-        if count > 0 {
-            let why = error.map(|error| format!(": {error}")).unwrap_or_default();
-            trouble
-                .reasons
-                .insert(format!("`onDeny: close`: {count} network namespaces were not looked at{why}"));
+        if beyond > 0 {
+            trouble.note(format_args!("there are {beyond} network namespaces more than are looked at"));
+        }
+        if let Some(error) = error {
+            trouble.note(format_args!("some network namespaces cannot be looked at: {error}"));
         }
         if trouble.cut_short {
             let seconds = TIME_MAX.as_secs();
-            trouble.reasons.insert(format!(
-                "`onDeny: close`: not all live flows were looked at within {seconds} seconds"
-            ));
+            trouble.note(format_args!("not all live flows were looked at within {seconds} seconds"));
         }
         trouble.reasons.into_iter().collect()
     }
@@ -126,9 +130,9 @@ impl Look {
     fn here(&self, transport: Transport, trouble: &mut Trouble) -> io::Result<()> {
         let diag = SockDiag::open()?;
         if !diag.can_close(transport)? {
-            trouble.reasons.insert(
-                "`onDeny: close`: this kernel closes no sockets (CONFIG_INET_DIAG_DESTROY), packets are dropped".to_owned(),
-            );
+            trouble.note(format_args!(
+                "this kernel closes no sockets (CONFIG_INET_DIAG_DESTROY), packets are dropped"
+            ));
             return Ok(());
         }
         let listening = match transport {
@@ -157,9 +161,7 @@ impl Look {
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    trouble
-                        .reasons
-                        .insert(format!("`onDeny: close`: a live flow could not be closed: {error}"));
+                    trouble.note(format_args!("a live flow could not be closed: {error}"));
                 }
             }
         }

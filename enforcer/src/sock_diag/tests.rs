@@ -54,7 +54,7 @@ fn storage_of_any_bytes_is_none_or_whole() {
     };
     let size = size_of::<Flow>();
     let mut value = vec![0; size];
-    value[size - 16..size - 12].copy_from_slice(b"curl");
+    value[size - 24..size - 20].copy_from_slice(b"curl");
     let whole = nested(1, &[nested(2, &7_u32.to_ne_bytes()), nested(3, &value)].concat());
     assert_eq!(&message::storage(&whole).unwrap().comm[..4], b"curl");
     for end in 0..whole.len() {
