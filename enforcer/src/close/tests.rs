@@ -11,7 +11,7 @@ rules:
   - { name: closed, action: deny, to: { cidrs: ["203.0.113.7/32", "203.0.113.8/32", "127.0.0.9/32"] }, onDeny: close }
   - { name: mail, action: deny, to: { cidrs: ["198.51.100.0/24"] }, ports: ["25/tcp"], onDeny: close }
   - { name: theirs, action: deny, to: any, subjects: { users: [1000] }, onDeny: close }
-  - { name: rest, action: allow, to: { cidrs: ["198.51.100.0/24"] } }
+  - { name: rest, action: allow, to: { cidrs: ["198.51.100.0/24", "64:ff9b::/96"] } }
 "#;
 
 fn judge(scope: Option<&str>) -> Judge {

@@ -1,6 +1,7 @@
 use super::clock::{Rfc3339, TimeOfDay};
 use super::{
-    Backend, Connect, Event, Format, IpProtocol, RuleName, Sink, SinkSpec, SpecError, Target, json, text,
+    Backend, ClosedFlow, Connect, Event, Format, IpProtocol, RuleName, Sink, SinkSpec, SpecError, Target,
+    json, text,
 };
 use crate::cause::Cause;
 use crate::name::Name;
@@ -215,6 +216,45 @@ fn the_other_events_are_written_in_both_formats() {
         assert!(as_text(&event).starts_with(&format!("00:00:00.000 {text}")), "{}", as_text(&event));
         assert!(as_json(&event).contains(r#""time":"1970-01-01T00:00:00.000000000Z""#));
     }
+}
+
+#[test]
+fn a_closed_flow_has_names_rule_and_what_is_known_of_it() {
+    let known = ClosedFlow {
+        time: at(0, 0),
+        address: "203.0.113.7".parse().unwrap(),
+        port: 443,
+        results: vec![Name::from_policy("www.evil.example")],
+        protocol: IpProtocol::TCP,
+        age: Some(Duration::from_micros(90_061_234)),
+        rule: RuleName::Rule { policy: "p".into(), name: "c2".into() },
+        policy_version: 3,
+        pid: 12,
+        uid: 1000,
+        comm: "cu\u{1b}rl".into(),
+        cgroup: Some("/ci/job".into()),
+    };
+    let unknown =
+        ClosedFlow { age: None, pid: 0, comm: String::new(), cgroup: None, results: vec![], ..known.clone() };
+    let (known, unknown) = (Event::FlowClosed(known), Event::FlowClosed(unknown));
+    assert_eq!(
+        as_json(&known),
+        concat!(
+            r#"{"event":"FlowClosed","time":"1970-01-01T00:00:00.000000000Z","dstIP":"203.0.113.7","dstPort":443,"#,
+            r#""results":["www.evil.example"],"proto":"tcp","ageSeconds":90.061,"policy":"p","rule":"c2","#,
+            r#""policyVersion":3,"pid":12,"uid":1000,"comm":"cu\u001brl","cgroup":"/ci/job"}"#,
+            "\n"
+        )
+    );
+    assert!(as_json(&unknown).contains(r#""ageSeconds":null,"#), "{}", as_json(&unknown));
+    assert!(as_json(&unknown).ends_with("\"pid\":null,\"uid\":1000,\"comm\":null,\"cgroup\":null}\n"));
+    assert!(as_text(&known).starts_with("00:00:00.000 CLOSED     www.evil.example:443 (203.0.113.7) "));
+    assert!(as_text(&known).ends_with("p/c2 after 90.1s\n"), "{}", as_text(&known));
+    assert!(!as_text(&known).contains('\u{1b}'), "{}", as_text(&known));
+    assert!(
+        as_text(&unknown).contains(" 203.0.113.7:443 ")
+            && as_text(&unknown).ends_with("uid=1000                     p/c2\n")
+    );
 }
 
 #[test]
