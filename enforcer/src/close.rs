@@ -13,7 +13,7 @@ use enforcer_common::{
 use policy_schema::{Action, Mode, OnDeny, Rule};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -120,11 +120,9 @@ fn is_opened_here(socket: &Socket, listening: &BTreeSet<SocketAddr>) -> bool {
         Some(OPENED_HERE) => true,
         Some(OPENED_BY_PEER) => false,
         _ => {
-            let local = socket.local;
-            let listens = |at: &SocketAddr| {
-                at.port() == local.port() && (at.ip() == local.ip() || at.ip().is_unspecified())
-            };
-            !listening.iter().any(listens)
+            let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+            let mut at = any.into_iter().chain([socket.local.ip()]);
+            !at.any(|ip| listening.contains(&SocketAddr::new(ip, socket.local.port())))
         }
     }
 }

@@ -67,12 +67,17 @@ impl SockDiag {
         Ok(Self(rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?))
     }
 
-    /// Sockets with a peer that somebody has open. `flows` is the map that remembers something of them (Linux 5.7,
-    /// `INET_DIAG_REQ_SK_BPF_STORAGES`); their cgroups are told since Linux 5.8.
+    /// Shows `each` every socket with a peer that somebody has open. `flows` is the map that remembers something of them
+    /// (Linux 5.7, `INET_DIAG_REQ_SK_BPF_STORAGES`); their cgroups are told since Linux 5.8.
     ///
     /// # Errors
     /// The kernel does not list them, or says something else.
-    pub fn flows(&self, transport: Transport, flows: Option<BorrowedFd<'_>>) -> io::Result<Vec<Socket>> {
+    pub fn flows(
+        &self,
+        transport: Transport,
+        flows: Option<BorrowedFd<'_>>,
+        mut each: impl FnMut(Socket),
+    ) -> io::Result<()> {
         let states = match transport {
             // What is over for its application is in TIME_WAIT, or has no inode.
             Transport::Tcp => StateFlags::all().difference(
@@ -80,13 +85,11 @@ impl SockDiag {
             ),
             Transport::Udp => StateFlags::ESTABLISHED,
         };
-        let mut sockets = Vec::new();
         self.list(transport, states, flows, |response| {
             if response.header.inode != 0 {
-                sockets.push(message::socket(transport, response));
+                each(message::socket(transport, response));
             }
-        })?;
-        Ok(sockets)
+        })
     }
 
     /// Where somebody listens for TCP connections.

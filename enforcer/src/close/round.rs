@@ -58,6 +58,7 @@ impl Round {
         let look = Look { judge, flows, said, stop: Arc::clone(&stop), until: began + TIME_MAX };
         thread::Builder::new().name("close".to_owned()).spawn(move || {
             let reasons = look.everywhere();
+            tracing::debug!(micros = began.elapsed().as_micros(), "live flows were looked at");
             // Without a listener nobody wants to know.
             let _ = look.said.blocking_send(Said::Ended { number, reasons });
         })?;
@@ -139,14 +140,19 @@ impl Look {
             Transport::Tcp => diag.listening()?,
             Transport::Udp => BTreeSet::new(),
         };
-        for socket in diag.flows(transport, Some(self.flows.as_fd()))? {
-            let now = clock::boot();
-            let Some(rule) = self.judge.strikes(&socket, &listening, now) else { continue };
+        let mut struck = Vec::new();
+        diag.flows(transport, Some(self.flows.as_fd()), |socket| {
+            if let Some(rule) = self.judge.strikes(&socket, &listening, clock::boot()) {
+                struck.push((socket, rule));
+            }
+        })?;
+        for (socket, rule) in struck {
             if self.is_over(trouble) {
                 return Ok(());
             }
             match diag.close(&socket) {
                 Ok(true) => {
+                    let now = clock::boot();
                     let since = socket.flow.map(|flow| flow.since).filter(|since| *since != 0);
                     let closed = Closed {
                         time: SystemTime::now(),

@@ -11,8 +11,10 @@ impl Socket {
 }
 
 fn find(transport: Transport, local: SocketAddr) -> Vec<Socket> {
-    let sockets = SockDiag::open().unwrap().flows(transport, None).unwrap();
-    sockets.into_iter().filter(|socket| socket.local == local).collect()
+    let mut sockets = Vec::new();
+    SockDiag::open().unwrap().flows(transport, None, |socket| sockets.push(socket)).unwrap();
+    sockets.retain(|socket| socket.local == local);
+    sockets
 }
 
 #[test]
