@@ -1,19 +1,23 @@
 //! Events: written straight into the ring; when it is full they are counted, and the verdict stands all the same.
 
-use crate::{count, task, wake, wire};
+use crate::{count, scratch, skb::Skb, task, wake, wire};
 use aya_ebpf::{
     bindings::__sk_buff,
     btf_maps::RingBuf,
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns,
+        bpf_probe_read_kernel_buf,
     },
     macros::btf_map,
     programs::SkBuffContext,
 };
+use core::ptr::NonNull;
 use enforcer_common::{
     Address, Attempt, Decision, Verdict,
     control::Counter,
     event::{ConnectEvent, Kind, flag},
+    flow::Flow,
+    wire::Route,
 };
 
 #[btf_map]
@@ -71,7 +75,7 @@ pub(crate) fn packet(skb: *mut __sk_buff, version: u64, told: u64, packed: u64) 
     let Some(decision) = Decision::unpack(packed) else { return };
     let v6 = (told >> 16) as u8 & flag::V6 != 0;
     let Some(address) = wire::address_at(ctx, v6, (told >> 32) as u32 & 0xffff) else { return };
-    let (flow, uid, cgroup) = wire::sender(ctx);
+    let sender = wire::sender(ctx);
     // SAFETY: plain helper call.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let Some(mut entry) = EVENTS.reserve(0) else { return count::add(Counter::EventsLost, 1) };
@@ -79,11 +83,52 @@ pub(crate) fn packet(skb: *mut __sk_buff, version: u64, told: u64, packed: u64) 
     let event = unsafe { &mut *entry.as_mut_ptr() };
     event.time = now;
     event.version = version;
-    event.cgroup = cgroup;
     event.address = address;
-    event.uid = uid;
     event.port = (told >> 48) as u16;
     judged(event, &decision, told);
+    sent(event, sender);
+    event.exe_length = 0;
+    entry.submit(wake::flags(now));
+}
+
+/// Emits the event of a query that is not sent, or would not be, with the name in the scratch of a place, if it is one. A
+/// subprogram, as above.
+#[inline(never)]
+pub(crate) fn lookup(skb: *mut __sk_buff, version: u64, place: u32, packed: u64) {
+    let ctx = &SkBuffContext::new(skb);
+    let Some(decision) = Decision::unpack(packed) else { return };
+    let Some(route) = Route::unpack(wire::read_route(skb)) else { return };
+    let Some(address) = wire::address_at(ctx, route.v6, route.destination_at()) else { return };
+    let (_, port) = route.ports(&Skb(ctx)).unwrap_or_default();
+    let told = Told { kind: Kind::QueryRefused, protocol: route.protocol, v6: route.v6 };
+    let sender = wire::sender(ctx);
+    // SAFETY: plain helper call.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let Some(mut entry) = EVENTS.reserve(0) else { return count::add(Counter::EventsLost, 1) };
+    // SAFETY: as above.
+    let event = unsafe { &mut *entry.as_mut_ptr() };
+    event.time = now;
+    event.version = version;
+    event.address = address;
+    event.port = port;
+    judged(event, &decision, told.pack());
+    sent(event, sender);
+    event.exe_length = 0;
+    if let Some(scratch) = scratch::of(place) {
+        let (name, length) = scratch.name_memory();
+        // SAFETY: the source is a value of a map, as long as the destination.
+        if unsafe { bpf_probe_read_kernel_buf(name.as_ptr(), &mut event.exe) }.is_ok() {
+            (event.exe_length, event.exe_whole) = (length, 1);
+        }
+    }
+    entry.submit(wake::flags(now));
+}
+
+/// Writes down whose a packet is.
+#[inline(always)]
+fn sent(event: &mut ConnectEvent, (flow, uid, cgroup): (Option<NonNull<Flow>>, u32, u64)) {
+    event.uid = uid;
+    event.cgroup = cgroup;
     (event.pid, event.tid, event.ppid, event.comm) = (0, 0, 0, [0; 16]);
     if let Some(flow) = flow {
         // SAFETY: a value of the storage.
@@ -96,9 +141,7 @@ pub(crate) fn packet(skb: *mut __sk_buff, version: u64, told: u64, packed: u64) 
         }
     }
     event.walk = [0; 2];
-    event.exe_length = 0;
     event.exe_whole = 0;
-    entry.submit(wake::flags(now));
 }
 
 /// Writes down what was decided, and what the event tells.

@@ -13,6 +13,7 @@
 //! | `name_socket` | `cgroup/sock_create` | remembers whose a socket is |
 //! | `ingress` | `cgroup_skb/ingress` | binds the addresses of a DNS answer before its receiver can read it |
 //! | `egress` | `cgroup_skb/egress` | records DNS queries |
+//! | `refuse_lookup` | `cgroup_skb/egress` | refuses queries for names that a rule says nobody may look up, emits `DNSQueryRefused` |
 //! | `vouch` | `cgroup_skb/egress` | notes which process sends DNS answers over loopback |
 //! | `name_connect4`, `name_connect6` | `cgroup/connect4`, `connect6` | remember the server that is asked |
 //! | `name_sendmsg4`, `name_sendmsg6` | `cgroup/sendmsg4`, `sendmsg6` | the same, and refuse queries to other resolvers |
@@ -36,6 +37,7 @@ mod count;
 mod emit;
 mod flow;
 mod kernel_memory;
+mod lookups;
 mod maps;
 mod peers;
 mod queries;
@@ -180,6 +182,12 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
     deliver(answer::observe(&ctx))
+}
+
+/// `BPF_CGROUP_INET_EGRESS`: judges DNS queries by the name that they ask for. A program of its own, for the stack.
+#[cgroup_skb(egress)]
+pub fn refuse_lookup(ctx: SkBuffContext) -> i32 {
+    deliver(lookups::judge(&ctx))
 }
 
 /// `BPF_CGROUP_INET_EGRESS`, Linux 4.10. A program of its own, for the stack. It never refuses.

@@ -280,7 +280,7 @@ fn unread(ctx: &SkBuffContext) -> Delivery {
 
 /// The socket that receives. Not a request to connect, and not one that waits for its last segments.
 #[inline(always)]
-fn socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
+pub(crate) fn socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
     // SAFETY: the context's field, read with its own width.
     let socket = unsafe { (&raw const (*skb).__bindgen_anon_2.sk).read_volatile() };
     if socket.is_null() {

@@ -156,7 +156,7 @@ pub(crate) fn receive(ctx: &SkBuffContext) {
 /// [`Route::of`] a packet, packed; 0 if it cannot be read.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn read_route(skb: *mut __sk_buff) -> u64 {
+pub(crate) extern "C" fn read_route(skb: *mut __sk_buff) -> u64 {
     Route::of(&Skb(&SkBuffContext::new(skb))).map_or(0, Route::pack)
 }
 

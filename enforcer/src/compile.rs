@@ -265,6 +265,7 @@ fn mark(image: &mut ImageBuilder, class: u16, rule: &Rule) {
     mark(ClassVector::AllSightings, rule.shared_address() == SharedAddress::All);
     mark(ClassVector::Everyone, rule.subjects().is_none());
     mark(ClassVector::ByCgroup, has_cgroups(rule));
+    mark(ClassVector::RefusesLookup, rule.refuse_lookup() && names_anything(rule));
     image.errno(class, rule.errno().number() as u8);
     for range in rule.ports() {
         let both =
@@ -279,6 +280,11 @@ fn mark(image: &mut ImageBuilder, class: u16, rule: &Rule) {
 
 fn has_cgroups(rule: &Rule) -> bool {
     rule.subjects().is_some_and(|subjects| !subjects.cgroups().is_empty() || !subjects.units().is_empty())
+}
+
+/// Whether there is a name that the rule could refuse to look up.
+fn names_anything(rule: &Rule) -> bool {
+    !rule.name_set().is_empty()
 }
 
 /// Whether a sighting can keep an address out of the rule.

@@ -3,6 +3,7 @@
 use crate::{
     cgroups::{self, CgroupError, OwnCgroup},
     load::Loaded,
+    name::Name,
     process::{User, UserError},
     report::{Connect, Event, Sink},
     session::{InputError, Inputs, Options, Session, SessionError},
@@ -178,17 +179,19 @@ fn drop_net_raw() -> io::Result<()> {
 
 /// One line for each denied destination.
 fn tell(event: &Event, seen: &mut Seen) {
-    let (Event::NetPacketDenied(connect) | Event::NetTcpConnect(connect) | Event::NetUdpSend(connect)) =
-        event
-    else {
-        return;
+    let (connect, question) = match event {
+        Event::NetPacketDenied(connect) | Event::NetTcpConnect(connect) | Event::NetUdpSend(connect) => {
+            (connect, None)
+        }
+        Event::DnsQueryRefused { question, attempt } => (attempt, question.as_ref()),
+        _ => return,
     };
     seen.connects += u64::from(matches!(event, Event::NetTcpConnect(_)));
     if connect.verdict != Verdict::Deny {
         return;
     }
     seen.denied += 1;
-    let line = denial(connect);
+    let line = denial(connect, question);
     if seen.told.insert(line.clone()) {
         say(&line);
     }
@@ -199,7 +202,7 @@ fn say(line: &str) {
     drop(io::stderr().write_all(format!("enforcer: {line}\n").as_bytes()));
 }
 
-fn denial(connect: &Connect) -> String {
+fn denial(connect: &Connect, question: Option<&Name>) -> String {
     let word = if connect.blocked { "denied" } else { "would deny" };
     let address = std::net::SocketAddr::new(connect.address, connect.port);
     let names: Vec<String> = connect.results.iter().map(ToString::to_string).collect();
@@ -209,7 +212,11 @@ fn denial(connect: &Connect) -> String {
         (_, Some(rule)) => format!("`{rule}`"),
         (_, None) => "the default".to_owned(),
     };
-    let to = if names.is_empty() { address.to_string() } else { format!("{} ({address})", names.join(", ")) };
+    let to = match question {
+        Some(name) => format!("the lookup of {name} at {address}"),
+        None if names.is_empty() => address.to_string(),
+        None => format!("{} ({address})", names.join(", ")),
+    };
     format!("{word} {to} by {by}")
 }
 

@@ -39,6 +39,13 @@ pub enum Event {
         /// How many since the last such event of this cause.
         count: u64,
     },
+    /// A query was not sent, or would not have been: `DNSQueryRefused`.
+    DnsQueryRefused {
+        /// The name that it asks for, if it could be read.
+        question: Option<Name>,
+        /// Who asks, and the server as the destination.
+        attempt: Connect,
+    },
     /// Attempts were judged and nobody saw it.
     EventsLost {
         /// When it was noticed.

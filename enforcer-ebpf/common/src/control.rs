@@ -105,10 +105,12 @@ pub enum Counter {
     FlowsUnrecorded,
     /// Sockets refused because no rule can judge where they send to.
     SocketsRefused,
+    /// Queries not sent, because a rule refuses lookups of the name.
+    LookupsRefused,
 }
 
 /// Number of counters.
-pub const COUNTERS: usize = 27;
+pub const COUNTERS: usize = 28;
 
 impl Counter {
     /// Every counter, with the name under which it is reported.
@@ -140,6 +142,7 @@ impl Counter {
         (Self::PacketsUnreadable, "packetsUnreadable"),
         (Self::FlowsUnrecorded, "flowsUnrecorded"),
         (Self::SocketsRefused, "socketsRefused"),
+        (Self::LookupsRefused, "lookupsRefused"),
     ];
 }
 

@@ -272,7 +272,7 @@ pub fn decide<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Erro
     let ports = image::ports(image, &meta, attempt.protocol, attempt.port).ok_or(Error::NoImage)?;
 
     let zero = unknown_zero(attempt.now);
-    let nothing = Found { word: zero, bits: zero, denies: zero };
+    let nothing = Found::nothing(zero);
     // Filled in where it lies: the stack has no room for a second copy.
     let mut words = Words::<L> {
         image,
@@ -408,7 +408,7 @@ pub const DNS: u16 = 53;
 
 /// The first word with a match.
 #[derive(Clone, Copy)]
-struct Found {
+pub(crate) struct Found {
     word: u64,
     bits: u64,
     /// The deny rules of that word.
@@ -416,9 +416,22 @@ struct Found {
 }
 
 impl Found {
+    /// Nothing yet; `zero` is [`unknown_zero`].
+    #[inline(always)]
+    pub(crate) fn nothing(zero: u64) -> Self {
+        Self { word: zero, bits: zero, denies: zero }
+    }
+
+    /// The lowest class, if there is one.
+    #[inline(always)]
+    pub(crate) fn lowest(&self) -> Option<RuleId> {
+        let class = self.word * 64 + u64::from(self.bits.trailing_zeros());
+        (self.bits != 0).then_some(RuleId(class as u16))
+    }
+
     /// Keeps the first word with a match. Without a branch, which the verifier would follow both ways at every word.
     #[inline(always)]
-    fn keep(&mut self, word: Word, bits: u64, denies: u64) {
+    pub(crate) fn keep(&mut self, word: Word, bits: u64, denies: u64) {
         // All ones while nothing was found.
         let open = ((self.bits | self.bits.wrapping_neg()) >> 63).wrapping_sub(1);
         let found = open & ((bits | bits.wrapping_neg()) >> 63).wrapping_neg();

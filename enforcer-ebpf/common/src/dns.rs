@@ -16,11 +16,13 @@ use crate::{
 
 mod bind;
 mod chain;
+mod lookup;
 mod name;
 mod query;
 mod records;
 mod service;
 
+pub use lookup::{Question, judge_lookup};
 pub use query::{QUERIES_MAX, Queries, connection};
 
 /// Longest message read: what EDNS resolvers offer at most in practice (RFC 9715 recommends 1,232).
@@ -380,13 +382,7 @@ impl Scratch {
         if !self.has(0, HEADER) || self.u16(2) & 0xf800 != 0x8000 || self.u16(4) != 1 {
             return None;
         }
-        self.cursor = HEADER;
-        slot.read_name(self)?;
-        slot.hash_name(self, true)?;
-        if !self.has(self.cursor, 4) {
-            return None;
-        }
-        self.cursor += 4;
+        self.read_question(slot)?;
         self.chain[0] = self.hash;
         self.chain_ttl[0] = u32::MAX;
         self.chain_count = 1;
@@ -397,6 +393,19 @@ impl Scratch {
             self.sighting.question_except[word] = self.hit_except[word];
             self.sighting.chain_except[word] = self.hit_except[word];
         }
+        Some(())
+    }
+
+    /// Reads the first question, and collects what the slot says of its name.
+    #[inline(always)]
+    fn read_question(&mut self, slot: &impl Slot) -> Option<()> {
+        self.cursor = HEADER;
+        slot.read_name(self)?;
+        slot.hash_name(self, true)?;
+        if !self.has(self.cursor, 4) {
+            return None;
+        }
+        self.cursor += 4;
         Some(())
     }
 

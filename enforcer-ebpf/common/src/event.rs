@@ -15,6 +15,8 @@ pub enum Kind {
     UdpSend = 1,
     /// `NetPacketDenied`: a packet that no hook before the wire has refused.
     PacketDenied = 2,
+    /// `DNSQueryRefused`: a query for a name that nobody may look up.
+    QueryRefused = 3,
 }
 
 impl Kind {
@@ -23,12 +25,13 @@ impl Kind {
         match number {
             0 => Self::TcpConnect,
             1 => Self::UdpSend,
+            3 => Self::QueryRefused,
             _ => Self::PacketDenied,
         }
     }
 }
 
-/// One judged attempt: the raw form of `NetTCPConnect`, `NetUDPSend` and `NetPacketDenied`.
+/// One judged attempt: the raw form of `NetTCPConnect`, `NetUDPSend`, `NetPacketDenied` and `DNSQueryRefused`.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ConnectEvent {
@@ -70,9 +73,10 @@ pub struct ConnectEvent {
     pub walk: [u64; 2],
     /// Bytes of `exe` that are used.
     pub exe_length: u32,
-    /// 1 if `exe` reaches up to the root.
+    /// 1 if `exe` reaches up to the root; of a query, if the name could be read.
     pub exe_whole: u32,
-    /// Components of the executable's path, the last one first, each ended by NUL.
+    /// Components of the executable's path, the last one first, each ended by NUL. Of a query, the name that it asks for, as
+    /// it is hashed.
     pub exe: [u8; EXE_MAX],
 }
 

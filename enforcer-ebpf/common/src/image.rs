@@ -61,6 +61,8 @@ pub enum ClassVector {
     Everyone = 4,
     /// Rules with a cgroup or unit among their subjects.
     ByCgroup = 5,
+    /// Deny rules that refuse lookups of the names they name, too.
+    RefusesLookup = 6,
 }
 
 /// What is known about the 64 rules of one word.
@@ -82,7 +84,7 @@ impl<'a> ClassWord<'a> {
 }
 
 /// Says that a bucket array is an image of this layout; changes with it.
-pub const MAGIC: u64 = 0x656e_666f_7263_0003;
+pub const MAGIC: u64 = 0x656e_666f_7263_0004;
 
 /// Read access to the buckets of one image.
 pub trait Buckets {
@@ -109,6 +111,7 @@ const ENFORCED_DENY: u64 = 16;
 const LITERAL: u64 = 32;
 const LITERAL_ENFORCED: u64 = 64;
 const INBOUND_JUDGED: u64 = 128;
+const REFUSES_LOOKUPS: u64 = 256;
 
 impl<'a> Meta<'a> {
     /// The numbers of `image`; `None` if it is not an image of this layout.
@@ -172,6 +175,12 @@ impl<'a> Meta<'a> {
     #[inline(always)]
     pub fn enforced_deny(&self) -> bool {
         self.0.0[2] & ENFORCED_DENY != 0
+    }
+
+    /// Whether some rule refuses lookups, enforced or not.
+    #[inline(always)]
+    pub fn refuses_lookups(&self) -> bool {
+        self.0.0[2] & REFUSES_LOOKUPS != 0
     }
 
     /// Words of a vector that the classes of this policy reach.

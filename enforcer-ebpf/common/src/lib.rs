@@ -20,6 +20,7 @@ pub mod image;
 pub mod name;
 pub mod packet;
 pub mod repeat;
+pub mod sent;
 pub mod sockaddr;
 pub mod stream;
 pub mod vector;

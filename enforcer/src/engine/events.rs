@@ -4,6 +4,7 @@ use super::{Engine, EngineError, closing, rejected::Rejection};
 use crate::{
     clock,
     compile::Compiled,
+    name::Name,
     process,
     report::{Connect, Event, IpProtocol, RuleName},
 };
@@ -44,6 +45,7 @@ impl Engine {
                     self.outlived |= closing::is_outlived(policy, event);
                     Event::NetPacketDenied(attempt)
                 }
+                Kind::QueryRefused => Event::DnsQueryRefused { question: question(event), attempt },
                 Kind::TcpConnect => {
                     attempt.cause = self.attribute(event, &attempt.results);
                     Event::NetTcpConnect(attempt)
@@ -77,12 +79,21 @@ fn attempt(engine: &Engine, event: &ConnectEvent) -> Connect {
         tid: event.tid,
         uid: event.uid,
         comm: text(&event.comm),
-        exe: (event.pid != 0)
-            .then(|| process::executable(event.pid, process::kernel_path(event).as_deref()))
-            .flatten(),
+        exe: (event.pid != 0).then(|| process::executable(event.pid, path(event).as_deref())).flatten(),
         cgroup: engine.cgroups.path_of(event.cgroup).map(str::to_owned),
         backend: engine.kernel.backend(),
     }
+}
+
+/// The executable's path, as far as the kernel has told it.
+fn path(event: &ConnectEvent) -> Option<String> {
+    (Kind::of(event.kind) != Kind::QueryRefused).then(|| process::kernel_path(event)).flatten()
+}
+
+/// The name that a refused query asks for, if it could be read.
+fn question(event: &ConnectEvent) -> Option<Name> {
+    let length = usize::try_from(event.exe_length).ok()?;
+    event.exe.get(..length).filter(|_| event.exe_whole == 1).map(Name::from_hashed)
 }
 
 /// `DNSAnswerRejected`.

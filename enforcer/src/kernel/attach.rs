@@ -45,9 +45,12 @@ const PACKET_OBSERVERS: [(&str, CgroupSkbAttachType); 3] = [
     ("vouch", CgroupSkbAttachType::Egress),
     ("ingress", CgroupSkbAttachType::Ingress),
 ];
-/// What judges packets, and remembers whom a socket may answer.
-const WIRE: [(&str, CgroupSkbAttachType); 2] =
-    [("wire_ingress", CgroupSkbAttachType::Ingress), ("wire_egress", CgroupSkbAttachType::Egress)];
+/// What judges packets and queries, and remembers whom a socket may answer.
+const WIRE: [(&str, CgroupSkbAttachType); 3] = [
+    ("wire_ingress", CgroupSkbAttachType::Ingress),
+    ("wire_egress", CgroupSkbAttachType::Egress),
+    ("refuse_lookup", CgroupSkbAttachType::Egress),
+];
 /// Remembers whose a socket is.
 const SOCKET_OBSERVER: &str = "name_socket";
 /// What judges as security module: each program has the name of its hook.

@@ -32,6 +32,12 @@ enum Line<'a> {
         question: Option<&'a Name>,
         count: u64,
     },
+    #[serde(rename = "DNSQueryRefused")]
+    DnsQueryRefused {
+        question: Option<&'a Name>,
+        #[serde(flatten)]
+        attempt: Attempt<'a>,
+    },
     EventsLost {
         time: Rfc3339,
         count: u64,
@@ -123,6 +129,9 @@ impl<'a> From<&'a Event> for Line<'a> {
                 question: question.as_ref(),
                 count: *count,
             },
+            Event::DnsQueryRefused { question, attempt } => {
+                Self::DnsQueryRefused { question: question.as_ref(), attempt: attempt.into() }
+            }
             Event::EventsLost { time, count } => Self::EventsLost { time: Rfc3339(*time), count: *count },
             Event::FlowClosed(flow) => flow.into(),
             Event::NetPacketDenied(packet) => Self::NetPacketDenied(packet.into()),

@@ -31,13 +31,22 @@ pub(super) fn write(event: &Event, colours: bool, out: &mut Vec<u8>) -> io::Resu
                 None => writeln!(out),
             }
         }
+        Event::DnsQueryRefused { question, attempt } => {
+            let server = SocketAddr::new(attempt.address, attempt.port);
+            let what = match question {
+                Some(name) => format!("lookup of {name} at {server}"),
+                None => format!("unreadable query to {server}"),
+            };
+            write_attempt(attempt, &what, colours, out)
+        }
         Event::EventsLost { time, count } => {
             head(out, TimeOfDay(*time), "LOST", paint(Colour::Red))?;
             writeln!(out, "{count} events")
         }
         Event::FlowClosed(flow) => write_closed(flow, colours, out),
         Event::NetPacketDenied(attempt) | Event::NetTcpConnect(attempt) | Event::NetUdpSend(attempt) => {
-            write_connect(attempt, colours, out)
+            let Connect { address, port, results, protocol, .. } = attempt;
+            write_attempt(attempt, &destination(address, *port, results, *protocol), colours, out)
         }
         Event::PolicyRejected { time, diagnostics } => {
             for finding in diagnostics {
@@ -76,17 +85,15 @@ pub(super) fn write(event: &Event, colours: bool, out: &mut Vec<u8>) -> io::Resu
     }
 }
 
-fn write_connect(connect: &Connect, colours: bool, out: &mut Vec<u8>) -> io::Result<()> {
+fn write_attempt(connect: &Connect, what: &str, colours: bool, out: &mut Vec<u8>) -> io::Result<()> {
     let (verdict, colour, rule) = match (connect.blocked, connect.would_deny()) {
         (true, _) => ("DENY", Colour::Red, &connect.effective_rule),
         (false, true) => ("WOULD-DENY", Colour::Yellow, &connect.rule),
         (false, false) => ("ALLOW", Colour::Green, &connect.rule),
     };
     head(out, TimeOfDay(connect.time), verdict, colours.then_some(colour))?;
-    let Connect { address, port, results, protocol, .. } = connect;
-    let to = destination(address, *port, results, *protocol);
     let process = process(connect.pid, connect.uid, &connect.comm);
-    writeln!(out, "{to:<44} {process:<28} {}", By(rule))
+    writeln!(out, "{what:<44} {process:<28} {}", By(rule))
 }
 
 fn write_closed(flow: &ClosedFlow, colours: bool, out: &mut Vec<u8>) -> io::Result<()> {

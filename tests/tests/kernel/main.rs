@@ -27,6 +27,7 @@ mod known;
 mod lacking;
 mod leak;
 mod live;
+mod lookups;
 mod matrix;
 mod message;
 mod names;

@@ -54,7 +54,7 @@ pub struct ImageBuilder {
     flags: u64,
     hold_allow: u64,
     classes: u16,
-    vectors: [Vector; 6],
+    vectors: [Vector; 7],
     errnos: [Vector; 8],
     names: Names,
     globs: Globs,
@@ -73,7 +73,7 @@ impl ImageBuilder {
             flags: 0,
             hold_allow: 0,
             classes,
-            vectors: [Vector::EMPTY; 6],
+            vectors: [Vector::EMPTY; 7],
             errnos: [Vector::EMPTY; 8],
             names: Names::new(HEADER, names, name::key(random))?,
             globs: Globs::default(),
@@ -161,14 +161,15 @@ impl ImageBuilder {
     pub fn build(mut self) -> Result<Vec<Vector>, ImageError> {
         let globs = self.globs.rows(self.names.sets())?;
         let ports = (!self.ports.is_empty()).then(|| self.port_tables());
-        let [deny, enforced, _, all_sightings, _, by_cgroup] = self.vectors;
+        let [deny, enforced, _, all_sightings, _, by_cgroup, refuses_lookup] = self.vectors;
         let mut enforced_deny = deny;
         enforced_deny.intersect(&enforced);
         let flag = |vector: Vector, flag| if vector.is_empty() { 0 } else { flag };
         let flags = self.flags
             | flag(by_cgroup, BY_CGROUP)
             | flag(all_sightings, ALL_SIGHTINGS)
-            | flag(enforced_deny, ENFORCED_DENY);
+            | flag(enforced_deny, ENFORCED_DENY)
+            | flag(refuses_lookup, REFUSES_LOOKUPS);
         // One at least: the loop over the words is also where bindings are looked at.
         let class_words = u64::from(self.classes.max(1)).div_ceil(64);
         let (key, stash, table) = (self.names.key, self.names.stash, self.names.buckets());
