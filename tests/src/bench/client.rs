@@ -4,8 +4,10 @@
 //!
 //! ```text
 //! connect ADDRESS:PORT COUNT          one line in: COUNT times connect and close
+//! open ADDRESS:PORT COUNT             the same, and the making of the socket counts
 //! query SERVER SUFFIX COUNT           asks for h0.SUFFIX, h1.SUFFIX, ..
 //! packets KIND COUNT                  round trips between two sockets of its own, see packets.rs
+//! datagrams .., stream ..             see traffic.rs
 //! OK REFUSED P50 P99                  one line out: how many of each, and nanoseconds
 //! ```
 
@@ -17,6 +19,7 @@ use enforcer_tests::{Client, Running};
 
 use crate::Error;
 use crate::packets::{self, Kind};
+use crate::traffic;
 
 /// Longer than any batch takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,7 +50,16 @@ impl Meter {
 
     /// Connects and closes, `count` times. All of them have to end alike.
     pub fn connect(&mut self, to: SocketAddrV4, count: u32, refused: bool) -> Result<Batch, Error> {
-        let batch = self.ask(&format!("connect {to} {count}"))?;
+        self.connects("connect", to, count, refused)
+    }
+
+    /// The same from socket() on.
+    pub fn open(&mut self, to: SocketAddrV4, count: u32, refused: bool) -> Result<Batch, Error> {
+        self.connects("open", to, count, refused)
+    }
+
+    fn connects(&mut self, word: &str, to: SocketAddrV4, count: u32, refused: bool) -> Result<Batch, Error> {
+        let batch = self.ask(&format!("{word} {to} {count}"))?;
         let expected = if refused { (0, count) } else { (count, 0) };
         if (batch.ok, batch.refused) != expected {
             return Err(format!("{count} connects to {to} came to {batch:?}").into());
@@ -67,6 +79,21 @@ impl Meter {
     /// Sends `count` packets to itself, and gets as many back.
     pub fn packets(&mut self, kind: Kind, count: u32) -> Result<Batch, Error> {
         self.ask(&format!("packets {} {count}", kind.word()))
+    }
+
+    /// Sends `count` datagrams, over a `connected` socket or with the address `named` each time; times of one.
+    pub fn datagrams(&mut self, to: Ipv4Addr, count: u32, how: &str) -> Result<Batch, Error> {
+        self.ask(&format!("datagrams {to} {count} {how}"))
+    }
+
+    /// Lets so many bytes through one connection (`send`, `receive`); the time of all of them, in microseconds.
+    pub fn stream(&mut self, to: Ipv4Addr, bytes: u64, way: &str) -> Result<f64, Error> {
+        Ok(self.ask(&format!("stream {to} {bytes} {way}"))?.p50)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.0.pid()
     }
 
     fn ask(&mut self, line: &str) -> Result<Batch, Error> {
@@ -91,12 +118,11 @@ pub fn main() -> Result<(), Error> {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
         let (times, ok) = match *words.as_slice() {
-            ["connect", to, count] => connect_each(to.parse()?, count.parse()?)?,
-            ["packets", kind, count] => {
-                let times = packets::each(kind, count.parse()?)?;
-                let all = times.len();
-                (times, all)
-            }
+            ["connect", to, count] => connect_each(to.parse()?, count.parse()?, false)?,
+            ["open", to, count] => connect_each(to.parse()?, count.parse()?, true)?,
+            ["packets", kind, count] => all(packets::each(kind, count.parse()?)?),
+            ["datagrams", to, count, how] => all(traffic::datagrams(to.parse()?, count.parse()?, how)?),
+            ["stream", to, bytes, way] => all(vec![traffic::stream(to.parse()?, bytes.parse()?, way)?]),
             ["query", server, suffix, count] => query_each(server.parse()?, suffix, count.parse()?)?,
             _ => return Err(format!("no such request: `{line}`").into()),
         };
@@ -111,6 +137,12 @@ pub fn main() -> Result<(), Error> {
     Ok(())
 }
 
+/// Nothing of it was refused.
+fn all(times: Vec<u128>) -> (Vec<u128>, usize) {
+    let count = times.len();
+    (times, count)
+}
+
 /// Keeps the calling thread on one CPU, where there are two.
 pub fn pin(cpu: usize) {
     if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() >= 2) {
@@ -123,10 +155,10 @@ pub fn pin(cpu: usize) {
     }
 }
 
-fn connect_each(to: SocketAddrV4, count: u32) -> Result<(Vec<u128>, usize), Error> {
+fn connect_each(to: SocketAddrV4, count: u32, whole: bool) -> Result<(Vec<u128>, usize), Error> {
     let (mut times, mut ok) = (Vec::new(), 0);
     for turn in 0..WARM_UP + count {
-        let (time, connected) = connect(to)?;
+        let (time, connected) = connect(to, whole)?;
         if turn >= WARM_UP {
             times.push(time.as_nanos());
             ok += usize::from(connected);
@@ -135,8 +167,9 @@ fn connect_each(to: SocketAddrV4, count: u32) -> Result<(Vec<u128>, usize), Erro
     Ok((times, ok))
 }
 
-/// Times connect() and close(). The close resets the connection: no port waits for a minute.
-fn connect(to: SocketAddrV4) -> io::Result<(Duration, bool)> {
+/// Times connect() and close(), and if it is to be the whole also socket(). The close resets the connection: no port waits
+/// for a minute.
+fn connect(to: SocketAddrV4, whole: bool) -> io::Result<(Duration, bool)> {
     let address = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: to.port().to_be(),
@@ -144,6 +177,7 @@ fn connect(to: SocketAddrV4) -> io::Result<(Duration, bool)> {
         sin_zero: [0; 8],
     };
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let began = Instant::now();
     // SAFETY: takes numbers only.
     let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
     if socket < 0 {
@@ -155,7 +189,7 @@ fn connect(to: SocketAddrV4) -> io::Result<(Duration, bool)> {
         let option = (&raw const linger).cast();
         libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_LINGER, option, linger_size as libc::socklen_t)
     };
-    let began = Instant::now();
+    let began = if whole { began } else { Instant::now() };
     // SAFETY: the address outlives the call.
     let outcome =
         unsafe { libc::connect(socket, (&raw const address).cast(), address_size as libc::socklen_t) };

@@ -1,14 +1,16 @@
 //! What the kernel tells about a daemon: its maps and programs, and what its processes have used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::Error;
+use crate::programs::text;
 
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
 const ARRAY_OF_MAPS: u64 = 12;
@@ -59,8 +61,15 @@ fn bpftool(arguments: &[&str]) -> Result<Value, Error> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
+/// The hooks at which programs run for a cgroup, whoever attached them.
+pub fn hooks(cgroup: &Path) -> Result<BTreeSet<String>, Error> {
+    let shown = bpftool(&["cgroup", "show", text(cgroup)?, "effective"])?;
+    let hook = |program: &Value| Some(program.get("attach_type")?.as_str()?.to_owned());
+    Ok(shown.as_array().into_iter().flatten().filter_map(hook).collect())
+}
+
 /// How many programs are attached to a cgroup, whoever attached them. `None` without bpftool.
-pub fn attached(cgroup: &std::path::Path) -> Option<usize> {
+pub fn attached(cgroup: &Path) -> Option<usize> {
     let shown = bpftool(&["cgroup", "show", cgroup.to_str()?, "effective"]).ok()?;
     shown.as_array().map(Vec::len)
 }
@@ -88,6 +97,33 @@ pub fn runs(pid: u32) -> Result<Runs, Error> {
         sum.1 += number("run_cnt");
     }
     Ok(runs)
+}
+
+/// The numbers of the programs that a process holds.
+pub fn programs_of(pid: u32) -> Result<Vec<u64>, Error> {
+    // A program is held once, and its link says its number again.
+    let programs: BTreeSet<u64> =
+        descriptors(pid)?.iter().filter_map(|info| info.get("prog_id").copied()).collect();
+    Ok(programs.into_iter().collect())
+}
+
+/// The numbers of the programs that are attached to a cgroup itself.
+pub fn programs_at(cgroup: &Path) -> Result<Vec<u64>, Error> {
+    let shown = bpftool(&["cgroup", "show", text(cgroup)?])?;
+    let attached = shown.as_array().into_iter().flatten();
+    Ok(attached.filter_map(|program| program.get("id").and_then(Value::as_u64)).collect())
+}
+
+/// How long programs have run, in nanoseconds, by name. Counts only while [`statistics`] are on.
+pub fn run_times(programs: &[u64]) -> Result<BTreeMap<String, u64>, Error> {
+    let mut times = BTreeMap::new();
+    for id in programs {
+        let program = bpftool(&["prog", "show", "id", &id.to_string()])?;
+        let name = program.get("name").and_then(Value::as_str).unwrap_or("?");
+        let time = program.get("run_time_ns").and_then(Value::as_u64).unwrap_or_default();
+        *times.entry(name.to_owned()).or_default() += time;
+    }
+    Ok(times)
 }
 
 /// Makes the kernel time every program for as long as the descriptor is open.

@@ -9,10 +9,13 @@ use serde_json::{Value, json};
 pub enum Unit {
     Bytes,
     Count,
+    GigabitsPerSecond,
     Mebibytes,
     Microseconds,
     Milliseconds,
+    Nanoseconds,
     Percent,
+    PerSecond,
 }
 
 impl Unit {
@@ -20,11 +23,14 @@ impl Unit {
         match self {
             Self::Bytes => format!("{value:.1} B"),
             Self::Count => format!("{value:.0}"),
+            Self::GigabitsPerSecond => format!("{value:.2} Gbit/s"),
             Self::Mebibytes => format!("{value:.1} MiB"),
             Self::Microseconds if value.abs() < 10.0 => format!("{value:.2} us"),
             Self::Microseconds => format!("{value:.1} us"),
             Self::Milliseconds => format!("{value:.1} ms"),
+            Self::Nanoseconds => format!("{value:.0} ns"),
             Self::Percent => format!("{value:.3} %"),
+            Self::PerSecond => format!("{:.0} k/s", value / 1000.0),
         }
     }
 
@@ -32,10 +38,13 @@ impl Unit {
         match self {
             Self::Bytes => "B",
             Self::Count => "count",
+            Self::GigabitsPerSecond => "Gbit/s",
             Self::Mebibytes => "MiB",
             Self::Microseconds => "us",
             Self::Milliseconds => "ms",
+            Self::Nanoseconds => "ns",
             Self::Percent => "%",
+            Self::PerSecond => "1/s",
         }
     }
 }
@@ -47,8 +56,8 @@ struct Series {
     what: String,
     unit: Unit,
     values: Vec<f64>,
-    /// The row of the same group that this one is set against.
-    baseline: Option<&'static str>,
+    /// The rows of the same group that this one is set against.
+    baselines: Vec<String>,
 }
 
 /// All rows, in the order in which they were first measured.
@@ -69,16 +78,16 @@ impl Report {
                 what: what.to_owned(),
                 unit,
                 values: vec![value],
-                baseline: None,
+                baselines: Vec::new(),
             }),
         }
     }
 
-    /// Sets rows of a group against another of its rows.
-    pub fn against(&mut self, group: &'static str, baseline: &'static str, rows: &[&str]) {
+    /// Sets rows of a group against another of its rows, beside those that they are set against already.
+    pub fn against(&mut self, group: &'static str, baseline: &str, rows: &[&str]) {
         for row in self.rows.iter_mut().filter(|row| row.group == group) {
             if rows.contains(&row.what.as_str()) {
-                row.baseline = Some(baseline);
+                row.baselines.push(baseline.to_owned());
             }
         }
     }
@@ -101,8 +110,7 @@ impl Report {
     }
 
     /// Ratios are taken within a round, since the rounds differ more than what is compared.
-    fn ratios(&self, row: &Series) -> Option<Vec<f64>> {
-        let baseline = row.baseline?;
+    fn ratios(&self, row: &Series, baseline: &str) -> Option<Vec<f64>> {
         let other = self.rows.iter().find(|other| other.group == row.group && other.what == baseline)?;
         Some(row.values.iter().zip(&other.values).map(|(value, base)| value / base).collect())
     }
@@ -126,20 +134,26 @@ impl Report {
             for row in self.rows.iter().filter(|row| row.group == group) {
                 let (low, middle, high) = spread(&row.values);
                 let unit = row.unit;
-                let ratio = self.ratios(row).map_or_else(String::new, |ratios| {
-                    let (low, middle, high) = spread(&ratios);
-                    format!("**{middle:.2}** ({low:.2} .. {high:.2})")
-                });
-                let _ = writeln!(
+                let _ = write!(
                     text,
-                    "| {} | {} | {} | {} .. {} | {ratio} | {} |",
+                    "| {} | {} | {} | {} .. {} |",
                     row.what,
                     row.values.len(),
                     unit.show(middle),
                     unit.show(low),
                     unit.show(high),
-                    row.baseline.unwrap_or_default(),
                 );
+                let ratios =
+                    row.baselines.iter().filter_map(|baseline| Some((self.ratios(row, baseline)?, baseline)));
+                let ratios: Vec<_> = ratios
+                    .map(|(ratios, baseline)| {
+                        let (low, middle, high) = spread(&ratios);
+                        format!(" **{middle:.2}** ({low:.2} .. {high:.2}) | {baseline} |")
+                    })
+                    .collect();
+                // A second ratio has a line of its own.
+                let ratios = if ratios.is_empty() { "  |  |".to_owned() } else { ratios.join("\n| | | | |") };
+                let _ = writeln!(text, "{ratios}");
             }
             for (_, note) in self.notes.iter().filter(|(of, _)| *of == group) {
                 let _ = writeln!(text, "\n{note}");
@@ -151,12 +165,13 @@ impl Report {
     /// Every figure of every round.
     pub fn json(&self) -> Value {
         let row = |row: &Series| {
-            let Series { group, what, unit, values, baseline } = row;
+            let Series { group, what, unit, values, baselines } = row;
             let (_, median, _) = spread(values);
-            let ratio = self.ratios(row).map(|ratios| spread(&ratios).1);
+            let ratio =
+                |baseline: &String| Some((baseline.clone(), spread(&self.ratios(row, baseline)?).1.into()));
+            let ratios: serde_json::Map<String, Value> = baselines.iter().filter_map(ratio).collect();
             json!({
-                "group": group, "what": what, "unit": unit.word(), "rounds": values, "median": median,
-                "against": baseline, "ratio": ratio,
+                "group": group, "what": what, "unit": unit.word(), "rounds": values, "median": median, "ratios": ratios,
             })
         };
         self.rows.iter().map(row).collect()

@@ -1,7 +1,7 @@
 //! Measures what enforcer costs, beside the same machine without it. `docs/benchmarks/README.md` says how to read it.
 //!
 //! ```text
-//! bench [--rounds N] [--names N] [--markdown FILE] [--json FILE]
+//! bench [--rounds N] [--names N] [--only PART].. [--markdown FILE] [--json FILE]
 //! ```
 //!
 //! The machine is taken to be noisy. What is compared is measured in turns, round by round, each round in another order;
@@ -32,6 +32,8 @@ mod client;
 mod kernel;
 #[path = "../bench/lists.rs"]
 mod lists;
+#[path = "../bench/minimal.rs"]
+mod minimal;
 #[path = "../bench/packets.rs"]
 mod packets;
 #[path = "../bench/programs.rs"]
@@ -40,6 +42,10 @@ mod programs;
 mod report;
 #[path = "../bench/sizes.rs"]
 mod sizes;
+#[path = "../bench/traffic.rs"]
+mod traffic;
+#[path = "../bench/wire.rs"]
+mod wire;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -76,31 +82,47 @@ fn main() -> ExitCode {
     }
 }
 
+/// What can be measured alone. All but the wire are in one [`Lab`].
+const PARTS: [&str; 9] =
+    ["rounds", "forwarders", "leaks", "lists", "programs", "sizes", "idle", "phases", WIRE];
+const WIRE: &str = "wire";
+
 struct Options {
     rounds: usize,
     names: usize,
+    /// Nothing is everything.
+    only: Vec<String>,
     markdown: Option<PathBuf>,
     json: Option<PathBuf>,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Error> {
-        let mut options = Self { rounds: 7, names: 1_000_000, markdown: None, json: None };
+        let mut options = Self { rounds: 7, names: 1_000_000, only: Vec::new(), markdown: None, json: None };
         while let Some(option) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("`{option}` wants a value"))?;
             match option.as_str() {
                 "--rounds" => options.rounds = value.parse()?,
                 "--names" => options.names = value.parse()?,
+                "--only" if PARTS.contains(&value.as_str()) => options.only.push(value),
+                "--only" => {
+                    return Err(format!("`--only {value}`: the parts are {}", PARTS.join(", ")).into());
+                }
                 "--markdown" => options.markdown = Some(value.into()),
                 "--json" => options.json = Some(value.into()),
                 _ => {
                     return Err(
-                        "usage: bench [--rounds N] [--names N] [--markdown FILE] [--json FILE]".into()
+                        "usage: bench [--rounds N] [--names N] [--only PART].. [--markdown FILE] [--json FILE]"
+                            .into()
                     );
                 }
             }
         }
         Ok(options)
+    }
+
+    fn wants(&self, part: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == part)
     }
 }
 
@@ -118,43 +140,15 @@ fn bench(options: &Options) -> Result<(), Error> {
     let began = Instant::now();
     let say = |text: &str| eprintln!("[{:5.1} s] {text}", began.elapsed().as_secs_f64());
     let mut report = Report::default();
-    say("setting up");
     let before = load();
-    let mut lab = Lab::new(options.names)?;
     let mut foreign = 0;
-
-    for round in 0..options.rounds {
-        say(&format!("round {} of {}", round + 1, options.rounds));
-        let mut turns: [(&str, Turn); 3] =
-            [("bare", bare_round), ("small", small_round), ("large", large_round)];
-        turns.rotate_left(round % 3);
-        foreign += usize::from(!alone(&lab.cgroup));
-        for (name, turn) in turns {
-            turn(&mut lab, &mut report, round).map_err(|error| format!("{name}, round {round}: {error}"))?;
-        }
+    if PARTS.iter().any(|&part| part != WIRE && options.wants(part)) {
+        foreign += measure_in_lab(options, &mut report, &say)?;
     }
-    for round in 0..options.rounds.min(5) {
-        say(&format!("forwarders, round {}", round + 1));
-        forwarders(&mut lab, &mut report, round)?;
+    if options.wants(WIRE) {
+        say("the wire");
+        foreign += wire::measure(&mut report, options.rounds)?;
     }
-    for round in 0..options.rounds.min(5) {
-        say(&format!("leaks, round {}", round + 1));
-        leaks(&lab, &mut report)?;
-    }
-    let lists = lists::Lists::new((0..options.names).map(|number| blocked(number as u64)))?;
-    for round in 0..options.rounds.min(5) {
-        say(&format!("lists, round {}", round + 1));
-        lists.round(&lab.netns, &mut report)?;
-    }
-    say("the kernel programs");
-    program_times(&mut lab, &mut report)?;
-    say("sizes");
-    sizes::measure(&mut lab.meter, &lab.cgroup, &mut report, options.names)?;
-    say("idling");
-    idle(&lab, &mut report)?;
-    say("where a start spends its time");
-    phases(&lab, &mut report)?;
-    compare(&mut report, options);
 
     let machine = machine(&before, foreign, began.elapsed());
     let text = format!("{}{}", head(&machine), report.markdown());
@@ -169,6 +163,58 @@ fn bench(options: &Options) -> Result<(), Error> {
     }
     say("done");
     Ok(())
+}
+
+/// Returns in how many rounds others had programs attached.
+fn measure_in_lab(options: &Options, report: &mut Report, say: &dyn Fn(&str)) -> Result<usize, Error> {
+    say("setting up");
+    let mut lab = Lab::new(options.names)?;
+    let mut foreign = 0;
+    let rounds = |part: &str, most: usize| 0..if options.wants(part) { options.rounds.min(most) } else { 0 };
+
+    for round in rounds("rounds", usize::MAX) {
+        say(&format!("round {} of {}", round + 1, options.rounds));
+        let mut turns: [(&str, Turn); 3] =
+            [("bare", bare_round), ("small", small_round), ("large", large_round)];
+        turns.rotate_left(round % 3);
+        foreign += usize::from(!alone(&lab.cgroup));
+        for (name, turn) in turns {
+            turn(&mut lab, report, round).map_err(|error| format!("{name}, round {round}: {error}"))?;
+        }
+    }
+    for round in rounds("forwarders", 5) {
+        say(&format!("forwarders, round {}", round + 1));
+        forwarders(&mut lab, report, round)?;
+    }
+    for round in rounds("leaks", 5) {
+        say(&format!("leaks, round {}", round + 1));
+        leaks(&lab, report)?;
+    }
+    if options.wants("lists") {
+        let lists = lists::Lists::new((0..options.names).map(|number| blocked(number as u64)))?;
+        for round in rounds("lists", 5) {
+            say(&format!("lists, round {}", round + 1));
+            lists.round(&lab.netns, report)?;
+        }
+    }
+    if options.wants("programs") {
+        say("the kernel programs");
+        program_times(&mut lab, report)?;
+    }
+    if options.wants("sizes") {
+        say("sizes");
+        sizes::measure(&mut lab.meter, &lab.cgroup, report, options.names)?;
+    }
+    if options.wants("idle") {
+        say("idling");
+        idle(&lab, report)?;
+    }
+    if options.wants("phases") {
+        say("where a start spends its time");
+        phases(&lab, report)?;
+    }
+    compare(report, options);
+    Ok(foreign)
 }
 
 /// Waits a while for the programs of others to go; returns whether there are none.
