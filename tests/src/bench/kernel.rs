@@ -77,10 +77,10 @@ pub fn attached(cgroup: &Path) -> Option<usize> {
 /// How long a process's programs have run, in nanoseconds, and how often.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Runs {
-    /// At connect().
-    pub connect: (u64, u64),
-    /// At each packet that is received.
-    pub ingress: (u64, u64),
+    /// Where a call names an address: connect(), sendto().
+    pub calls: (u64, u64),
+    /// At each packet, sent or received.
+    pub packets: (u64, u64),
 }
 
 /// Counts only while [`statistics`] are on.
@@ -89,8 +89,8 @@ pub fn runs(pid: u32) -> Result<Runs, Error> {
     for info in descriptors(pid)? {
         let number = |name: &str| info.get(name).copied().unwrap_or_default();
         let sum = match number("prog_type") {
-            CGROUP_SKB => &mut runs.ingress,
-            CGROUP_SOCK_ADDR => &mut runs.connect,
+            CGROUP_SKB => &mut runs.packets,
+            CGROUP_SOCK_ADDR => &mut runs.calls,
             _ => continue,
         };
         sum.0 += number("run_time_ns");

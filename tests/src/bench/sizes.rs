@@ -58,9 +58,9 @@ pub fn measure(meter: &mut Meter, cgroup: &Cgroup, report: &mut Report, names: u
                     let before = kernel::runs(daemon.pid())?;
                     meter.packets(Kind::Answer(suffix), PACKETS)?;
                     let after = kernel::runs(daemon.pid())?;
-                    // A tenth more to warm up. The query is received, too, at a price of some ten nanoseconds.
+                    // A tenth more to warm up. The query is sent and received, too.
                     let answers = f64::from(PACKETS + PACKETS / 10);
-                    let micros = (after.ingress.0 - before.ingress.0) as f64 / 1e3 / answers;
+                    let micros = (after.packets.0 - before.packets.0) as f64 / 1e3 / answers;
                     add(&format!("in the programs, per answer that {what}"), Unit::Microseconds, micros);
                 }
             }

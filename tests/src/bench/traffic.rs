@@ -1,8 +1,8 @@
 //! What the client process sends over the wire, and the far side of it.
 //!
 //! ```text
-//! stream ADDRESS BYTES send|receive      OK 0 NANOSECONDS NANOSECONDS: all of it, until the far side has or we have the last byte
-//! datagrams ADDRESS COUNT connected|named            OK 0 P50 P99: nanoseconds of one datagram
+//! stream ADDRESS BYTES send|receive             OK 0 P50 P99: nanoseconds of all of it, until the last byte has arrived
+//! datagrams ADDRESS COUNT connected|named       OK 0 P50 P99: nanoseconds of one datagram
 //! ```
 
 use std::io::{self, Read as _, Write as _};

@@ -411,8 +411,8 @@ fn program_times(lab: &mut Lab, report: &mut Report) -> Result<(), Error> {
                 let after = kernel::runs(pid)?;
                 let micros = |before: (u64, u64), after: (u64, u64)| (after.0 - before.0) as f64 / 1e3;
                 for (program, time) in [
-                    ("connect", micros(before.connect, after.connect)),
-                    ("ingress", micros(before.ingress, after.ingress)),
+                    ("hooks of calls", micros(before.calls, after.calls)),
+                    ("hooks of packets", micros(before.packets, after.packets)),
                 ] {
                     // The one connect() of a resolver's socket is nothing worth a row.
                     if time >= 0.1 * f64::from(per) {
@@ -440,7 +440,7 @@ fn program_times(lab: &mut Lab, report: &mut Report) -> Result<(), Error> {
     }
     report.note(
         PROGRAMS,
-        "Averages, by BPF_ENABLE_STATS. A connect is several packets received, a query two (question and answer).",
+        "Averages, by BPF_ENABLE_STATS. A connect is several packets, a query two (question and answer); each is sent and received.",
     );
     Ok(())
 }
