@@ -78,9 +78,10 @@ impl<'corpus> Stage<'corpus> {
     fn new(corpus: &'corpus [(String, case::Case)]) -> Self {
         let netns = Netns::new().unwrap();
         // Whatever address a case names answers, and none is left.
-        // Who connects has another, so that what is denied about an address is not denied to the server's answers.
+        // Who connects has another, one that no case names, so that what is denied about an address is not denied to the
+        // server's answers.
         for range in Netns::LOCAL.into_iter().chain(["0.0.0.0/0", "::/0"]) {
-            let source = if range.contains(':') { "::1" } else { "127.0.0.1" };
+            let source = if range.contains(':') { "::1" } else { "127.7.7.7" };
             netns.ip_batch(&format!("route replace local {range} dev lo src {source}\n")).unwrap();
         }
         let mut stage = Self {
