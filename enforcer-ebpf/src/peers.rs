@@ -2,7 +2,8 @@
 //!
 //! What is kept can only allow, and only what no deny rule names. A peer that is forgotten, because another one takes its
 //! place, is answered by the rules. An answer leaves by the loopback interface if, and only if, what it answers came by it:
-//! whoever may send from any address here can write what he likes to himself.
+//! whoever may send from any address here can write what he likes to himself. There it is an answer only from the address that
+//! was written to.
 
 use crate::{maps, settings::setting};
 use aya_ebpf::{
@@ -24,13 +25,41 @@ const UNIT: u32 = 30;
 /// How long a peer may be answered: 30 seconds.
 const ANSWERED: u64 = 28;
 
-/// Remembers that the socket receives a datagram from here.
+/// The way by which a datagram comes, or goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Way(u64);
+
+impl Way {
+    /// By the loopback interface, or by another.
+    #[inline(always)]
+    pub(crate) fn by(loopback: bool) -> Self {
+        Self(loopback.into())
+    }
+
+    /// By the loopback interface, to or from this address of the machine.
+    #[inline(always)]
+    pub(crate) fn at(own: &Address) -> Self {
+        Self(Seals::of(key(), own, 0, UDP, [0, 0]).fresh)
+    }
+}
+
+/// Remembers that the socket receives a datagram from here, at this address of its own.
 #[inline(always)]
-pub(crate) fn receive(ctx: &SkBuffContext, address: &Address, port: u16) {
+pub(crate) fn receive(ctx: &SkBuffContext, address: &Address, port: u16, own: &Address) {
     if maps::control(Control::Version) == 0 {
         return;
     }
-    let (Some(place), wanted) = entry(ctx, address, port, is_loopback(ctx)) else { return };
+    let loopback = is_loopback(ctx);
+    remember(ctx, address, port, Way::by(loopback));
+    if loopback {
+        remember(ctx, address, port, Way::at(own));
+    }
+}
+
+/// A subprogram, for its frame.
+#[inline(never)]
+fn remember(ctx: &SkBuffContext, address: &Address, port: u16, way: Way) {
+    let (Some(place), wanted) = entry(ctx, address, port, way) else { return };
     // SAFETY: a value of the map; whole words.
     unsafe {
         // Not written again and again by every CPU.
@@ -47,10 +76,10 @@ pub(crate) fn is_loopback(ctx: &SkBuffContext) -> bool {
     unsafe { (*ctx.skb.skb).ifindex == 1 }
 }
 
-/// Whether the socket has received a datagram from there in the last 30 seconds, by the loopback interface or by another.
+/// Whether the socket has received a datagram from there in the last 30 seconds, by this way.
 #[inline(always)]
-pub(crate) fn has_heard(ctx: &impl EbpfContext, address: &Address, port: u16, loopback: bool) -> bool {
-    let (Some(place), wanted) = entry(ctx, address, port, loopback) else { return false };
+pub(crate) fn has_heard(ctx: &impl EbpfContext, address: &Address, port: u16, way: Way) -> bool {
+    let (Some(place), wanted) = entry(ctx, address, port, way) else { return false };
     // SAFETY: a value of the map.
     let there = unsafe { place.read_volatile() };
     // The time is the lower half, so the difference is small if the upper ones are the same.
@@ -59,14 +88,18 @@ pub(crate) fn has_heard(ctx: &impl EbpfContext, address: &Address, port: u16, lo
 
 /// Where it is kept, and what stands there if it is heard at this moment.
 #[inline(always)]
-fn entry(ctx: &impl EbpfContext, address: &Address, port: u16, loopback: bool) -> (Option<*mut u64>, u64) {
+fn entry(ctx: &impl EbpfContext, address: &Address, port: u16, way: Way) -> (Option<*mut u64>, u64) {
     const MASK: u64 = PLACES as u64 - 1;
     // SAFETY: the context is a packet or an address given to a socket, which the helper wants.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     // SAFETY: plain helper call.
     let now = unsafe { bpf_ktime_get_boot_ns() } >> UNIT;
-    let key = [setting!(query_key_start), setting!(query_key_multiplier)];
-    let hash = Seals::of(key, address, port, UDP, [cookie, loopback.into()]).fresh;
+    let hash = Seals::of(key(), address, port, UDP, [cookie, way.0]).fresh;
     let place = PEERS.get_ptr_mut(masked::<MASK>(hash >> 8) as u32);
     (place, hash & !0xffff_ffff | now & 0xffff_ffff)
+}
+
+#[inline(always)]
+fn key() -> [u64; 2] {
+    [setting!(query_key_start), setting!(query_key_multiplier)]
 }

@@ -1,7 +1,11 @@
 //! Messages that name their destination: judged before they are sent.
 
 use crate::{
-    Error, Outcome, attempt, emit, flow, kernel_memory::KernelMemory, maps, peers, settings::setting,
+    Error, Outcome, attempt, emit, flow,
+    kernel_memory::KernelMemory,
+    maps,
+    peers::{self, Way},
+    settings::setting,
     sockets, task,
 };
 use aya_ebpf::{
@@ -195,7 +199,8 @@ fn is_awaited(ctx: &SockAddrContext, attempt: &Attempt, version: u64) -> bool {
     if setting!(no_excuses) != 0 {
         return false;
     }
-    let heard = peers::has_heard(ctx, address, *port, false) || peers::has_heard(ctx, address, *port, true);
+    let heard =
+        [false, true].iter().any(|loopback| peers::has_heard(ctx, address, *port, Way::by(*loopback)));
     heard && maps::answers_peers(version)
         || is_dhcp(local, *port) && (serves_link(address) || maps::is_exempt(version, cgroup))
 }

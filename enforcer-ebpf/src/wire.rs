@@ -6,7 +6,7 @@ use crate::{
     answer::{self, Delivery},
     attempt, count, emit, flow,
     maps::{self, PolicySlot, Sender},
-    peers,
+    peers::{self, Way},
     settings::setting,
     skb::Skb,
     trust,
@@ -88,15 +88,14 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     if standing == ALLOWED && others(route) == 0 {
         return Delivery::Deliver;
     }
-    let what = version << VERSION | place(route, 0) | standing & ESTABLISHED;
-    if judge_destination(skb, route, what, moment) != 0 {
-        return Delivery::Drop;
-    }
-    let mut index = opaque(1);
+    // The destination first.
+    let mut flow = standing & ESTABLISHED;
+    let mut index = opaque(0);
     while index <= others(route) && index <= u64::from(STATIONS_MAX) + 1 {
-        if judge_one(skb, route, what >> VERSION << VERSION | place(route, index), moment) != 0 {
+        if judge_address(skb, route, version << VERSION | place(route, index) | flow, moment) != 0 {
             return Delivery::Drop;
         }
+        flow = 0;
         index += 1;
     }
     Delivery::Deliver
@@ -146,10 +145,13 @@ pub(crate) fn receive(ctx: &SkBuffContext) {
     let Some(route) = Route::unpack(read_route(ctx.skb.skb)) else { return };
     let packet = Skb(ctx);
     if route.protocol == UDP
-        && let (Some(source), Some((port, _))) =
-            (route.address(&packet, route.source_at()), route.ports(&packet))
+        && let (Some(source), Some(own), Some((port, _))) = (
+            route.address(&packet, route.source_at()),
+            route.address(&packet, route.destination_at()),
+            route.ports(&packet),
+        )
     {
-        peers::receive(ctx, &source, port);
+        peers::receive(ctx, &source, port, &own);
     }
 }
 
@@ -160,23 +162,17 @@ pub(crate) extern "C" fn read_route(skb: *mut __sk_buff) -> u64 {
     Route::of(&Skb(&SkBuffContext::new(skb))).map_or(0, Route::pack)
 }
 
-/// Judges the destination; 1 = the packet is not sent.
+/// Judges one address, by the rules that name it alone where the default does not hold; 1 = the packet is not sent.
 #[inline(always)]
-fn judge_destination(skb: *mut __sk_buff, route: u64, mut what: u64, moment: u64) -> u64 {
+fn judge_address(skb: *mut __sk_buff, route: u64, mut what: u64, moment: u64) -> u64 {
     if what & NAMED == 0 {
         let packed = decide_packet(skb, route, what, moment);
         if denies(packed) {
-            what |= excuse(skb, route, version_of(what));
+            what |= excuse(skb, route, what);
         } else if route >> 48 & 1 == 0 {
             return conclude_packet(skb, route, what, packed, moment);
         }
     }
-    judge_one(skb, route, what, moment)
-}
-
-/// Judges one address; 1 = the packet is not sent.
-#[inline(always)]
-fn judge_one(skb: *mut __sk_buff, route: u64, what: u64, moment: u64) -> u64 {
     let mut packed = decide_packet(skb, route, what, moment);
     if route >> 48 & 1 != 0 {
         packed = attempt::join(packed, decide_packet(skb, route, what | INSIDE, moment));
@@ -409,11 +405,12 @@ fn used(ctx: &SkBuffContext) -> Option<NonNull<Flow>> {
     (cgroup != 0).then_some(flow)
 }
 
-/// Why the default does not hold for the destination of a packet: a peer wants it, the network needs it, or it is not the
+/// Why the default does not hold for an address of a packet: a peer wants it, the network needs it, or it is not the
 /// destination that was named, because addresses are translated on the way.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn excuse(skb: *mut __sk_buff, route: u64, version: u64) -> u64 {
+extern "C" fn excuse(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
+    let version = version_of(what);
     if setting!(no_excuses) != 0 {
         return NONE;
     }
@@ -449,7 +446,8 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64, version: u64) -> u64 {
         }
         (UDP, SOCK_DGRAM) => {
             let served = || serves_link(&address) || maps::is_exempt(version, cgroup(skb));
-            if peers::has_heard(ctx, &address, port, peers::is_loopback(ctx)) && maps::answers_peers(version)
+            let way = way(ctx, &route, what as u32 & 0xffff);
+            if peers::has_heard(ctx, &address, port, way) && maps::answers_peers(version)
                 || is_dhcp(local, port) && served()
             {
                 return PACKET;
@@ -483,6 +481,13 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64, version: u64) -> u64 {
     } else {
         NONE
     }
+}
+
+/// The way that excuses an answer: where the source is judged, it is the address that was written to.
+#[inline(always)]
+fn way(ctx: &SkBuffContext, route: &Route, at: u32) -> Way {
+    let own = if at == route.source_at() { route.address(&Skb(ctx), at) } else { None };
+    own.map_or(Way::by(peers::is_loopback(ctx)), |own| Way::at(&own))
 }
 
 /// Whether this is what a UDP socket is connected to: nobody has translated it.

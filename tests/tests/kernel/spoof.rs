@@ -283,12 +283,12 @@ fn by_the_address_alone_spoofed_answers_are_believed() {
 /// What is asked, and answered, by a user in namespaces of his own, where he is root.
 const PRIVATE: &str = r#"
 import socket, subprocess, sys
-for command in ["link set lo up", "route add local 198.18.0.0/15 dev lo", "route add local 192.0.2.0/24 dev lo"]:
+for command in ["link set lo up", "route add local 198.18.0.0/15 dev lo"]:
     subprocess.run(["ip", *command.split()], check=True)
 resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 resolver.bind(("198.18.0.54", 53))
 client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-client.bind(("192.0.2.77", 0))
+client.bind(("127.0.0.77", 0))
 client.settimeout(10)
 for number in range(COUNT):
     label = b"p%d" % number
@@ -440,7 +440,7 @@ const FORGER: &str = r#"
 import socket, struct
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-client.bind(("192.0.2.77", 0))
+client.bind(("127.0.0.77", 0))
 client.settimeout(10)
 port = client.getsockname()[1]
 for number in range(200):
@@ -450,10 +450,10 @@ for number in range(200):
     id = number.to_bytes(2, "big")
     answer = id + b"\x81\x80\0\x01\0\x01" + bytes(4) + question + record
     udp = struct.pack("!HHHH", 53, port, 8 + len(answer), 0) + answer
-    addresses = socket.inet_aton("198.18.0.54") + socket.inet_aton("192.0.2.77")
+    addresses = socket.inet_aton("198.18.0.54") + socket.inet_aton("127.0.0.77")
     packet = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0) + addresses + udp
     client.sendto(id + b"\x01\0\0\x01" + bytes(6) + question, ("198.18.0.54", 53))
-    raw.sendto(packet, ("192.0.2.77", 0))
+    raw.sendto(packet, ("127.0.0.77", 0))
     client.recv(2048)
     client.recv(2048)
 print("forged")
