@@ -27,7 +27,7 @@ server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("SERVER", 53))
 client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 client.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
-client.bind(("192.0.2.77", 0))
+client.bind(("127.0.0.77", 0))
 client.settimeout(2)
 if QUERIES_AT_ONCE:
     client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(queries[0]))

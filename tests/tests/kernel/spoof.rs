@@ -21,6 +21,8 @@ dns: { trustedResolvers: ["198.18.0.54"] }
 default: deny
 rules:
   - { name: registry, action: allow, to: { names: ["*.registry.test"] } }
+  # In a guest everybody is in scope.
+  - { name: servers, action: allow, to: { cidrs: ["198.18.0.54/32", "198.18.0.66/32"] } }
 "#;
 
 /// Every so many packets is genuine.
@@ -102,7 +104,7 @@ impl Stage {
             socket.set_read_timeout(Some(SOON)).unwrap();
             socket
         };
-        let client = Ipv4Addr::new(192, 0, 2, 77);
+        let client = Ipv4Addr::new(127, 0, 0, 77);
         Self {
             resolver: bind(RESOLVER, 53),
             stranger: bind(STRANGER, 53),
@@ -375,7 +377,9 @@ fn a_change_of_the_machines_resolvers_is_followed() {
         let routed = routed(&lab);
         let before = fs::read(RESOLV_CONF).unwrap();
         fs::write(RESOLV_CONF, "nameserver 10.77.0.9\n").unwrap();
-        let daemon = lab.daemon(backend).policy("policy", &format!("version: 1\n{GOOD}")).start().unwrap();
+        let server = format!("  - {{ name: server, action: allow, to: {{ cidrs: [\"{ROUTED}\"] }} }}\n");
+        let policy = format!("version: 1\n{GOOD}{server}");
+        let daemon = lab.daemon(backend).policy("policy", &policy).start().unwrap();
         refused(lab.client(), "www.good.example", 443, "EPERM");
 
         fs::write(RESOLV_CONF, format!("nameserver {ROUTED}\n")).unwrap();

@@ -276,13 +276,14 @@ fn what_a_peer_has_opened_meets_no_default_but_a_deny_by_name() {
         let lab = Lab::new().unwrap();
         let server = lab.client().spawn("/usr/bin/python3", &["-c", SERVER]).unwrap();
         assert_eq!(server.line(SOON).unwrap(), "ready");
-        // In a guest everybody is in scope: who calls is allowed to.
+        // In a guest everybody is in scope: who calls is allowed to, and to be there.
         let text = |more: &str| {
             policy(&format!(
-                "default: deny\nrules:\n  - {{ name: calls, action: allow, to: {{ cidrs: [\"198.51.100.80/32\"] }} }}\n{more}"
+                "default: deny\nrules:\n  - {{ name: calls, action: allow, to: {{ cidrs: [\"198.51.100.80/32\"] }} }}\n\
+                 \x20 - {{ name: from, action: allow, to: {{ cidrs: [\"192.0.2.77/32\"] }}, subjects: {{ users: [1001] }} }}\n{more}"
             ))
         };
-        let call = || lab.outsider().python(CALL).unwrap().stdout.trim().to_owned();
+        let call = || lab.outsider().uid(1001).python(CALL).unwrap().stdout.trim().to_owned();
         assert_eq!(call(), "True True", "before");
         let mut daemon = lab.daemon(backend).policy("policy", &text("")).start().unwrap();
         assert_eq!(call(), "True True");
