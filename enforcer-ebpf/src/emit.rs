@@ -140,7 +140,7 @@ fn sent(event: &mut ConnectEvent, (flow, uid, cgroup): (Option<NonNull<Flow>>, u
             event.comm = (*flow).comm;
         }
     }
-    event.walk = [0; 2];
+    event.walk = [0; 3];
     event.exe_whole = 0;
 }
 

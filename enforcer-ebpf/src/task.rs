@@ -37,14 +37,14 @@ pub(crate) fn executable(event: &mut ConnectEvent) {
     let path = file + u64::from(setting!(file_path));
     event.exe_length = 0;
     event.exe_whole = 0;
-    event.walk = [0; 2];
+    event.walk = [0; 3];
     // A kernel thread has no executable: the read of a small address fails and leaves 0.
     if mm != 0 && file != 0 {
-        event.walk =
-            [read(path + u64::from(setting!(path_dentry))), read(path + u64::from(setting!(path_mnt)))];
+        let vfsmount: u64 = read(path + u64::from(setting!(path_mnt)));
+        event.walk = [read(path + u64::from(setting!(path_dentry))), vfsmount, root(vfsmount)];
         BpfLoop::repeat(COMPONENTS, &mut Walk { event: &mut *event });
     }
-    event.walk = [0; 2];
+    event.walk = [0; 3];
 }
 
 /// Most steps up: components and mounts.
@@ -61,25 +61,23 @@ impl Step for Walk<'_> {
     #[inline(always)]
     fn step(&mut self, _: u32) -> ControlFlow<()> {
         let event = &mut *self.event;
-        let [dentry, vfsmount] = event.walk;
-        let parent: u64 = read(dentry + u64::from(setting!(dentry_parent)));
-        let root: u64 = read(vfsmount + u64::from(setting!(vfsmount_root)));
-        if dentry == root || dentry == parent {
+        let [dentry, vfsmount, end] = event.walk;
+        let [parent, name] = parent_and_name(dentry);
+        if dentry == end || dentry == parent {
             let mount = vfsmount - u64::from(setting!(mount_mnt));
             let above: u64 = read(mount + u64::from(setting!(mount_parent)));
             if above == mount || above == 0 {
                 event.exe_whole = 1;
                 return ControlFlow::Break(());
             }
-            event.walk =
-                [read(mount + u64::from(setting!(mount_mountpoint))), above + u64::from(setting!(mount_mnt))];
+            let vfsmount = above + u64::from(setting!(mount_mnt));
+            event.walk = [read(mount + u64::from(setting!(mount_mountpoint))), vfsmount, root(vfsmount)];
             return ControlFlow::Continue(());
         }
         let used = masked::<0xff>(u64::from(event.exe_length));
         if used > event.exe.len() - COMPONENT_MAX as usize {
             return ControlFlow::Break(());
         }
-        let name: u64 = read(dentry + u64::from(setting!(dentry_name)));
         let to = event.exe.as_mut_ptr().wrapping_add(used);
         // SAFETY: at most `COMPONENT_MAX` bytes are written, and `used` leaves room for them; the helper checks `name`.
         let length = unsafe { bpf_probe_read_kernel_str(to.cast(), COMPONENT_MAX, name as *const _) };
@@ -88,8 +86,27 @@ impl Step for Walk<'_> {
             return ControlFlow::Break(());
         }
         event.exe_length = used as u32 + length as u32;
-        event.walk = [parent, vfsmount];
+        event.walk = [parent, vfsmount, end];
         ControlFlow::Continue(())
+    }
+}
+
+/// The dentry at which a mount ends.
+#[inline(always)]
+fn root(vfsmount: u64) -> u64 {
+    read(vfsmount + u64::from(setting!(vfsmount_root)))
+}
+
+/// The parent of a dentry, and where its name is: at one go where they lie together, as in every kernel that does not shuffle
+/// its structures (`include/linux/dcache.h`).
+#[inline(always)]
+fn parent_and_name(dentry: u64) -> [u64; 2] {
+    let (parent, name) = (u64::from(setting!(dentry_parent)), u64::from(setting!(dentry_name)));
+    if name == parent + 16 {
+        let [parent, _, name]: [u64; 3] = read(dentry + parent);
+        [parent, name]
+    } else {
+        [read(dentry + parent), read(dentry + name)]
     }
 }
 

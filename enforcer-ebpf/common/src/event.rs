@@ -69,8 +69,9 @@ pub struct ConnectEvent {
     pub reserved: [u8; 6],
     /// Name of the thread, NUL-terminated.
     pub comm: [u8; 16],
-    /// Where the walk up the executable's path stands while the event is filled: a dentry and a mount. 0 afterwards.
-    pub walk: [u64; 2],
+    /// Where the walk up the executable's path stands while the event is filled: a dentry, its mount, and the mount's
+    /// root. 0 afterwards.
+    pub walk: [u64; 3],
     /// Bytes of `exe` that are used.
     pub exe_length: u32,
     /// 1 if `exe` reaches up to the root; of a query, if the name could be read.
@@ -103,4 +104,4 @@ impl ConnectEvent {
 }
 
 const _: () =
-    assert!(size_of::<ConnectEvent>() == 24 + 16 + 16 + 8 + 8 + 16 + 16 + 8 + EXE_MAX, "no padding");
+    assert!(size_of::<ConnectEvent>() == 24 + 16 + 16 + 8 + 8 + 16 + 24 + 8 + EXE_MAX, "no padding");

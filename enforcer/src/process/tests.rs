@@ -23,7 +23,7 @@ fn event(path: &[u8], whole: u32) -> ConnectEvent {
         protocol: 6,
         reserved: [0; 6],
         comm: [0; 16],
-        walk: [0; 2],
+        walk: [0; 3],
         exe_length: path.len() as u32,
         exe_whole: whole,
         exe,
