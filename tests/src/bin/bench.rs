@@ -32,10 +32,10 @@ mod client;
 mod kernel;
 #[path = "../bench/lists.rs"]
 mod lists;
-#[path = "../bench/minimal.rs"]
-mod minimal;
 #[path = "../bench/packets.rs"]
 mod packets;
+#[path = "../bench/peers_in_c.rs"]
+mod peers_in_c;
 #[path = "../bench/programs.rs"]
 mod programs;
 #[path = "../bench/report.rs"]

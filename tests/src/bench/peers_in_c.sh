@@ -1,5 +1,5 @@
-# usage: sh -ec "$(cat minimal.sh)" sh OBJECT CGROUP KEY.. (a key is four bytes: `10 211 0 2`)
-# Attaches what minimal.bpf.c was compiled to. In a mount namespace of its own: nothing stays pinned. Not in a directory of
+# usage: sh -ec "$(cat peers_in_c.sh)" sh OBJECT CGROUP KEY.. (a key is four bytes: `10 211 0 2`)
+# Attaches what a source in C was compiled to. In a mount namespace of its own: nothing stays pinned. Not in a directory of
 # its own: libbpf has no dots in the path of a pin.
 object=$1 cgroup=$2 pins=/sys/fs/bpf
 shift 2

@@ -1,4 +1,5 @@
-//! The least that a tool does: programs in C on the hooks that enforcer has for this traffic, see minimal.bpf.c.
+//! Programs in C on the hooks that enforcer has for this traffic: the least that a tool does (least.bpf.c), and the least with
+//! which one does what enforcer has to (equal.bpf.c).
 
 use std::fs;
 use std::io;
@@ -10,14 +11,15 @@ use enforcer_tests::Cgroup;
 use crate::Error;
 use crate::programs::text;
 
-const SOURCE: &str = include_str!("minimal.bpf.c");
-const SCRIPT: &str = include_str!("minimal.sh");
+pub const LEAST: &str = include_str!("least.bpf.c");
+pub const EQUAL: &str = include_str!("equal.bpf.c");
+const SCRIPT: &str = include_str!("peers_in_c.sh");
 
 /// Attaches them to a cgroup, for as long as it exists, with the addresses that sockets of IPv4 may send to.
-pub fn attach(cgroup: &Cgroup, allowed: &[Ipv4Addr]) -> Result<(), Error> {
+pub fn attach(text_of: &str, cgroup: &Cgroup, allowed: &[Ipv4Addr]) -> Result<(), Error> {
     let directory = tempfile::tempdir()?;
-    let (source, object) = (directory.path().join("minimal.bpf.c"), directory.path().join("minimal.o"));
-    fs::write(&source, SOURCE)?;
+    let (source, object) = (directory.path().join("peer.bpf.c"), directory.path().join("peer.o"));
+    fs::write(&source, text_of)?;
     // Where Debian has asm/types.h; the directory is searched by itself only for the machine's own target.
     let headers = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
     let compile = ["-O2", "-g", "-target", "bpf", "-Wall", "-Werror", &headers, "-c"];
