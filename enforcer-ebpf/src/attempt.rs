@@ -10,7 +10,7 @@ use aya_ebpf::helpers::{bpf_get_current_ancestor_cgroup_id, bpf_ktime_get_boot_n
 use enforcer_common::{
     Address, Attempt, Decision, Reach, RuleId, Verdict,
     control::{self, CANARY_AT_WIRE, Control, Counter},
-    decide::{self, DNS, EPERM},
+    decide::{self, DNS, EPERM, Part},
     event::Kind,
     image::Protocol,
     packet::TCP,
@@ -77,18 +77,18 @@ pub(crate) fn outcome(packed: u64) -> Result<Outcome, Error> {
 #[inline(always)]
 pub(crate) fn decide(version: u64, moment: u64, attempt: &Attempt) -> u64 {
     let mut packed = decide_task(version, moment, attempt, 0);
-    if attempt.address.embedded().is_some() {
+    if attempt.address.v4().is_none() {
         packed = join(packed, decide_task(version, moment, attempt, 1));
     }
     refuse_others(packed, attempt)
 }
 
-/// Two packed decisions as one: about an address, and about the one inside it. Global, for its frame.
+/// Two packed decisions as one: about an address, and about the one beside it. Global, for its frame.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn join(outer: u64, inner: u64) -> u64 {
-    match (Decision::unpack(outer), Decision::unpack(inner)) {
-        (Some(outer), Some(inner)) => outer.join(inner).pack(),
+pub(crate) extern "C" fn join(meant: u64, beside: u64) -> u64 {
+    match (Decision::unpack(meant), Decision::unpack(beside)) {
+        (Some(meant), Some(beside)) => meant.join(beside).pack(),
         _ => 0,
     }
 }
@@ -103,20 +103,27 @@ fn refuse_others(packed: u64, attempt: &Attempt) -> u64 {
     maps::other_resolvers().judge(decision, attempt.port, maps::is_resolver(&attempt.address)).pack()
 }
 
-/// [`enforcer_common::decide()`] for the current task, packed; with `inside`, about the address inside the attempt's. Global:
+/// [`enforcer_common::decide()`] for the current task, packed; with `beside`, about [`Part::Beside`]. Global:
 /// verified once, for any attempt, and its frame, the largest of all, is gone when the event is written.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn decide_task(version: u64, moment: u64, attempt: *const Attempt, inside: u64) -> u64 {
+extern "C" fn decide_task(version: u64, moment: u64, attempt: *const Attempt, beside: u64) -> u64 {
     // SAFETY: the verifier checks that a pointer that is not null has a whole `Attempt` behind it.
     let Some(attempt) = (unsafe { attempt.as_ref() }) else { return 0 };
     // A copy on this stack: older kernels take no other memory as a key.
     let mut attempt = *attempt;
-    if inside != 0 {
-        let Some(inner) = attempt.address.embedded() else { return NOTHING_INSIDE.pack() };
-        attempt = attempt.inside(inner);
+    if attempt.address.v4().is_none() && turn(version, &mut attempt, beside) != 0 {
+        return NOTHING_BESIDE.pack();
     }
     packed(PolicySlot::of((version & 1) as u32, moment, Task), &attempt)
+}
+
+/// [`Attempt::turn`]; 1 if there is no such part. A subprogram, for its frame.
+#[inline(never)]
+pub(crate) fn turn(version: u64, attempt: &mut Attempt, beside: u64) -> u64 {
+    let Some(slot) = PolicySlot::new((version & 1) as u32) else { return 0 };
+    let part = if beside == 0 { Part::Meant } else { Part::Beside };
+    u64::from(!attempt.turn(&slot, part))
 }
 
 /// What a slot says; 0 if it cannot.
@@ -129,8 +136,8 @@ pub(crate) fn packed(slot: Option<impl decide::Lookup>, attempt: &Attempt) -> u6
     }
 }
 
-/// What is decided about the address inside one that has none.
-pub(crate) const NOTHING_INSIDE: Decision = Decision {
+/// What is decided about the address beside one that has none.
+pub(crate) const NOTHING_BESIDE: Decision = Decision {
     verdict: Verdict::Allow,
     rule: RuleId::BUILTIN,
     effective: Verdict::Allow,

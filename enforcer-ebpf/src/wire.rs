@@ -47,7 +47,7 @@ const UNKNOWN: u64 = 0;
 /// Bits beside the offset of an address in the number that says what is judged: only rules that name it, the address inside
 /// it, for this packet alone.
 const NAMED: u64 = 1 << 32;
-const INSIDE: u64 = 1 << 33;
+const BESIDE: u64 = 1 << 33;
 const DATED: u64 = 1 << 34;
 /// Above them, the version of the policy that judges.
 const VERSION: u32 = 36;
@@ -175,7 +175,7 @@ fn judge_address(skb: *mut __sk_buff, route: u64, mut what: u64, moment: u64) ->
     }
     let mut packed = decide_packet(skb, route, what, moment);
     if route >> 48 & 1 != 0 {
-        packed = attempt::join(packed, decide_packet(skb, route, what | INSIDE, moment));
+        packed = attempt::join(packed, decide_packet(skb, route, what | BESIDE, moment));
     }
     conclude_packet(skb, route, what, packed, moment)
 }
@@ -312,37 +312,27 @@ extern "C" fn decide_packet(skb: *mut __sk_buff, route: u64, what: u64, moment: 
         uid: uid(skb) as u32,
         // SAFETY: plain helper call.
         now: unsafe { bpf_ktime_get_boot_ns() },
-        reach: if what & (NAMED | INSIDE) != 0 { Reach::Named } else { Reach::All },
+        reach: if what & (NAMED | BESIDE) != 0 { Reach::Named } else { Reach::All },
     };
-    match read_address(skb, route, what, &mut attempt.address) {
-        FOUND => {}
-        NOTHING => return attempt::NOTHING_INSIDE.pack(),
-        _ => return 0,
+    if read_address(skb, route, what, &mut attempt.address) != 0 {
+        return 0;
+    }
+    if attempt.address.v4().is_none() && attempt::turn(version, &mut attempt, what & BESIDE) != 0 {
+        return attempt::NOTHING_BESIDE.pack();
     }
     let sender = Sender { skb, cgroup: cgroup(skb) };
     attempt::packed(PolicySlot::of((version & 1) as u32, moment, sender), &attempt)
 }
 
-/// How [`read_address`] answers.
-const FOUND: u64 = 0;
-const NOTHING: u64 = 1;
-const UNREADABLE: u64 = 2;
-
-/// The address that is judged, or the one inside it. A subprogram, as the next three, for its frame.
+/// The address that is judged; 1 if it cannot be read. A subprogram, as the next three, for its frame.
 #[inline(never)]
 fn read_address(skb: *mut __sk_buff, route: u64, what: u64, to: &mut Address) -> u64 {
     let v6 = route >> 48 & 1 != 0;
     let Some(address) = address_at(&SkBuffContext::new(skb), v6, what as u32 & 0xffff) else {
-        return UNREADABLE;
+        return 1;
     };
-    let address = if what & INSIDE == 0 { Some(address) } else { address.embedded() };
-    match address {
-        Some(address) => {
-            *to = address.destination();
-            FOUND
-        }
-        None => NOTHING,
-    }
+    *to = address.destination();
+    0
 }
 
 /// The port of the address that is judged, 0 if the protocol has none.

@@ -67,13 +67,14 @@ impl Judge {
         }
         let (cgroup, uid) = user(socket);
         let address = Address::from(socket.remote.ip()).destination();
-        let inner = address.embedded().map(Address::destination);
+        let inside = address.embedded().map(Address::destination);
+        let either = [Some(address), Some(self.policy.meant(&address)), inside];
         let here = |address: &Address| self.truth.get(address).map(|binding| (*address, *binding));
         let maps = HostMaps {
             compiled: &self.policy,
-            truth: [Some(address), inner].iter().flatten().filter_map(here).collect(),
+            truth: either.iter().flatten().filter_map(here).collect(),
             cgroup: self.tree.path_of(cgroup).map(|path| self.policy.cgroup(path)).unwrap_or_default(),
-            resolver: [Some(address), inner].into_iter().flatten().find(|one| self.resolvers.contains(one)),
+            resolver: either.into_iter().flatten().find(|one| self.resolvers.contains(one)),
         };
         let opened_here = socket.transport == Transport::Tcp && is_opened_here(socket, listening);
         let attempt = Attempt {

@@ -8,7 +8,7 @@ use enforcer_common::{
 use policy_schema::{
     Action, Inbound, Location, Mode, OnError, OtherResolvers, PolicySet, Rule, SharedAddress,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 mod cidrs;
 mod host;
@@ -128,6 +128,9 @@ impl Compiled {
         if policy.inbound() == Inbound::Judge {
             image.judge_inbound();
         }
+        for prefix in &policy.dns().nat64 {
+            image.translator(IpAddr::from(prefix.addr()).into(), prefix.prefix_len());
+        }
         let literal = policy.literal_addresses();
         let literal_deny = literal.action != policy_schema::LiteralAddresses::Allow;
         image.literal(literal_deny, literal.mode() == Mode::Enforce);
@@ -226,6 +229,11 @@ impl Compiled {
             rules.union(&entry.may_resolve);
         }
         rules
+    }
+
+    /// The address for which one stands: that behind a translator of `dns.nat64`, else itself. Names are known of that.
+    pub fn meant(&self, address: &Address) -> Address {
+        image::translated(&self.image, address).unwrap_or(*address)
     }
 
     /// The longest policy prefix that holds the address.

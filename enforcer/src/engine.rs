@@ -136,6 +136,12 @@ impl Engine {
         self.policies.get(&self.version)
     }
 
+    /// The address for which one stands by the policy in force.
+    fn meant(&self, address: &Address) -> Address {
+        let address = address.destination();
+        self.policy().map_or(address, |policy| policy.meant(&address))
+    }
+
     /// The kernel side.
     pub fn kernel(&self) -> &Kernel {
         &self.kernel

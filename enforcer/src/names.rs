@@ -23,7 +23,7 @@ mod sighting;
 
 pub use room::{ADDRESSES_OF_A_NAME_MAX, DENIED_MAX, NAMELESS_MAX, OTHERS_MAX, Refused, SIGHTINGS_MAX};
 
-/// All addresses that answers, or the hosts file, have named.
+/// All addresses that answers, or the hosts file, have named, by the address that is meant ([`Compiled::meant`]).
 #[derive(Clone, Debug, Default)]
 pub struct NameTable {
     addresses: BTreeMap<Address, Vec<Sighting>>,
@@ -70,8 +70,9 @@ impl NameTable {
                 lasting: false,
                 said,
                 asked: Vec::new(),
+                answered: *address,
             };
-            self.add(address, sighting, answer.cgroup, policy);
+            self.add(sighting, answer.cgroup, policy);
         }
         let matters = !said.any.is_empty() || !said.except.is_empty() || policy.binds_everything();
         let unread = (answer.unparsed_by_kernel || answer.beyond_binder) && matters;
@@ -80,15 +81,12 @@ impl NameTable {
 
     /// Takes in what the hosts file says. What it says no longer ends as if it had been answered now.
     pub fn set_hosts(&mut self, hosts: &BTreeMap<Address, BTreeSet<Name>>, policy: &Compiled, now: u64) {
-        for (address, sightings) in &mut self.addresses {
-            let said = hosts.get(address);
-            let gone = |sighting: &&mut Sighting| {
-                let name = sighting.question();
-                sighting.lasting && !name.is_some_and(|name| said.is_some_and(|said| said.contains(name)))
-            };
-            for sighting in sightings.iter_mut().filter(gone) {
-                (sighting.lasting, sighting.seen) = (false, now.max(sighting.seen));
-            }
+        let gone = |sighting: &&mut Sighting| {
+            let (name, said) = (sighting.question(), hosts.get(&sighting.answered));
+            sighting.lasting && !name.is_some_and(|name| said.is_some_and(|said| said.contains(name)))
+        };
+        for sighting in self.addresses.values_mut().flatten().filter(gone) {
+            (sighting.lasting, sighting.seen) = (false, now.max(sighting.seen));
         }
         for (address, names) in hosts {
             for name in names {
@@ -102,8 +100,9 @@ impl NameTable {
                     lasting: true,
                     said,
                     asked: Vec::new(),
+                    answered: *address,
                 };
-                self.add(address, sighting, 0, policy);
+                self.add(sighting, 0, policy);
             }
         }
     }
@@ -111,6 +110,7 @@ impl NameTable {
     /// Judges every sighting anew, by another policy. Nameless bindings mean something only to the policy they were made
     /// by; `translate` says what the same rules are called in the new one.
     pub fn rejudge(&mut self, policy: &Compiled, translate: impl Fn(&Vector) -> Vector) {
+        self.move_to_meant(policy);
         for sighting in self.addresses.values_mut().flatten() {
             sighting.said = policy.judge(&sighting.chain, sighting.trusted);
         }
@@ -172,10 +172,27 @@ impl NameTable {
         self.addresses.get(address).map_or(&[], Vec::as_slice)
     }
 
+    /// Has every sighting where the policy means it to be: policies translate differently.
+    fn move_to_meant(&mut self, policy: &Compiled) {
+        let mut moved = Vec::new();
+        self.addresses.retain(|address, sightings| {
+            moved.extend(sightings.extract_if(.., |sighting| policy.meant(&sighting.answered) != *address));
+            !sightings.is_empty()
+        });
+        for sighting in moved {
+            self.addresses.entry(policy.meant(&sighting.answered)).or_default().push(sighting);
+        }
+    }
+
     /// Adds a sighting, or renews it; without room for it, what it says is kept without the name.
-    fn add(&mut self, address: &Address, mut sighting: Sighting, cgroup: u64, policy: &Compiled) {
+    fn add(&mut self, mut sighting: Sighting, cgroup: u64, policy: &Compiled) {
+        let address = &policy.meant(&sighting.answered);
         let known = self.addresses.get_mut(address);
-        let same = |known: &&mut Sighting| known.chain == sighting.chain && known.trusted == sighting.trusted;
+        let same = |known: &&mut Sighting| {
+            known.chain == sighting.chain
+                && known.trusted == sighting.trusted
+                && known.answered == sighting.answered
+        };
         if let Some(known) = known.and_then(|known| known.iter_mut().find(same)) {
             known.renew(sighting.seen, sighting.ttl);
             known.lasting |= sighting.lasting;

@@ -27,7 +27,6 @@ mod known;
 mod place;
 mod resolvers;
 mod status;
-mod unsupported;
 
 pub(crate) use inputs::TICK;
 pub use inputs::{Input, InputError, Inputs};

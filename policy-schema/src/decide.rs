@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::connection::{Connection, Sighting};
-use crate::destination::{embedded, is_special_use, normalise};
+use crate::destination::{embedded, is_special_use, normalise, translated};
 use crate::policy_set::{ClassId, PolicySet};
 use crate::rule::Rule;
 use crate::terms::{Action, Errno, LiteralAddresses, Mode, OtherResolvers, SharedAddress};
@@ -125,25 +125,32 @@ const DNS: u16 = 53;
 const RESOLVER_PORTS: [u16; 2] = [DNS, 853];
 
 pub(crate) fn explain(policies: &PolicySet, connection: &Connection) -> Explanation {
-    let mut outer = explain_address(policies, connection);
-    if let Some(address) = embedded(connection.address) {
-        // What is known by name is the outer address.
-        let inner = Connection { address, sightings: Vec::new(), resolver: false, ..connection.clone() };
-        strike(policies, &mut outer, explain_address(policies, &inner));
+    let own = connection.address;
+    let (meant, beside) = match translated(&policies.dns().nat64, own) {
+        // A resolver is judged as it is listed, and as nothing else.
+        _ if connection.resolver => (own, None),
+        Some(meant) => (meant, Some(own)),
+        None => (own, embedded(own)),
+    };
+    // What is known by name is the address that is meant.
+    let mut explanation = explain_address(policies, &Connection { address: meant, ..connection.clone() });
+    if let Some(address) = beside {
+        let beside = Connection { address, sightings: Vec::new(), ..connection.clone() };
+        strike(policies, &mut explanation, explain_address(policies, &beside));
     }
-    outer
+    explanation
 }
 
-/// What denies the address inside an address by its network denies the connection, too. An allow needs the outer address, and
-/// so does the default.
-fn strike(policies: &PolicySet, outer: &mut Explanation, inner: Explanation) {
+/// What denies the address beside the one that is meant by its network denies the connection, too. An allow needs the one
+/// that is meant, and so does the default.
+fn strike(policies: &PolicySet, meant: &mut Explanation, beside: Explanation) {
     let denies = |class: ClassId| policies.rule(class).filter(|rule| rule.action() == Action::Deny);
-    let striking: Vec<(ClassId, &Rule, Why)> = inner
+    let striking: Vec<(ClassId, &Rule, Why)> = beside
         .rules
         .into_iter()
         .filter_map(|(class, why)| Some((class, denies(class)?, why.ok().filter(|why| *why != Why::Any)?)))
         .collect();
-    let decision = &mut outer.decision;
+    let decision = &mut meant.decision;
     if let Some((class, _, why)) = striking.first()
         && decision.verdict == Verdict::Allow
     {
@@ -157,7 +164,7 @@ fn strike(policies: &PolicySet, outer: &mut Explanation, inner: Explanation) {
         (decision.blocked, decision.errno) = (true, Some(rule.errno()));
     }
     for (class, _, why) in striking {
-        if let Some((_, said)) = outer.rules.iter_mut().find(|(own, said)| *own == class && said.is_err()) {
+        if let Some((_, said)) = meant.rules.iter_mut().find(|(own, said)| *own == class && said.is_err()) {
             *said = Ok(why);
         }
     }

@@ -26,6 +26,22 @@ pub(crate) fn embedded(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
+/// The IPv4 address for which an IPv6 address stands by one of these prefixes of translators (RFC 6052 section 2.2). Not
+/// loopback, which no translator reaches.
+pub(crate) fn translated(prefixes: &[Ipv6Net], address: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(v6) = address else { return None };
+    let prefix =
+        prefixes.iter().filter(|prefix| prefix.contains(&v6)).max_by_key(|prefix| prefix.prefix_len())?;
+    let octets = v6.octets();
+    // Octet 8 is skipped.
+    let behind =
+        octets.iter().enumerate().skip(usize::from(prefix.prefix_len()) / 8).filter(|(at, _)| *at != 8);
+    let mut inside = [0; 4];
+    inside.iter_mut().zip(behind).for_each(|(octet, (_, found))| *octet = *found);
+    let inside = Ipv4Addr::from(inside);
+    (!inside.is_loopback() && !inside.is_unspecified()).then_some(inside.into())
+}
+
 /// The address a connection means: IPv4 out of its IPv6 mapping, and the unspecified address as the
 /// loopback address that Linux connects to.
 pub fn normalise(address: IpAddr) -> IpAddr {

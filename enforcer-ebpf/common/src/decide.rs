@@ -100,12 +100,33 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// What is judged besides for the address inside this one's: whoever names it means it, an allow needs the outer one.
+    /// Turns to one of the addresses that are judged; false if there is none. A resolver is judged as it is listed, and as
+    /// nothing else.
     #[inline(always)]
-    #[must_use]
-    pub fn inside(&self, address: Address) -> Self {
-        Self { address: address.destination(), reach: Reach::Named, ..*self }
+    pub fn turn<L: Lookup>(&mut self, lookup: &L, part: Part) -> bool {
+        let translated = image::translated(lookup.image(), &self.address);
+        let beside = if translated.is_some() { Some(self.address) } else { self.address.embedded() };
+        if beside.is_none() || lookup.is_resolver(&self.address) {
+            return part == Part::Meant;
+        }
+        match (part, translated, beside) {
+            (Part::Meant, Some(meant), _) => self.address = meant,
+            (Part::Beside, _, Some(beside)) => {
+                (self.address, self.reach) = (beside.destination(), Reach::Named);
+            }
+            _ => {}
+        }
+        true
     }
+}
+
+/// What is judged of an attempt, one after the other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// The address to which it leads: that behind a translator, else its own.
+    Meant,
+    /// The other one, of an address that holds another: a deny rule that names it strikes too.
+    Beside,
 }
 
 /// Which rules an attempt meets.
@@ -261,7 +282,22 @@ pub enum Error {
     NoMap,
 }
 
-/// Judges an attempt. Pure: the same maps give the same decision.
+/// Judges both parts of an attempt.
+///
+/// # Errors
+/// As [`decide()`].
+#[cfg(feature = "user")]
+pub fn decide_parts<L: Lookup>(lookup: &L, attempt: &Attempt) -> Result<Decision, Error> {
+    let (mut meant, mut beside) = (*attempt, *attempt);
+    meant.turn(lookup, Part::Meant);
+    let decision = decide(lookup, &meant)?;
+    if !beside.turn(lookup, Part::Beside) {
+        return Ok(decision);
+    }
+    Ok(decision.join(decide(lookup, &beside)?))
+}
+
+/// Judges one address. Pure: the same maps give the same decision.
 ///
 /// # Errors
 /// [`Error`] when the maps cannot answer; the caller has a verdict for it.

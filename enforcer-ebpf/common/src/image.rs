@@ -9,7 +9,8 @@
 //! | 10..18 | errno of each class, one byte each |
 //! | 18 | stash: entries that found no room in the name table |
 //! | 19 | every class |
-//! | 20.. | name table: 8 entries a bucket, each a 48-bit fingerprint and a 16-bit set number |
+//! | 20..24 | prefixes of translators to IPv4, one each ([`translation`]) |
+//! | 24.. | name table: 8 entries a bucket, each a 48-bit fingerprint and a 16-bit set number |
 //! | sets | four vectors a set: rules that match the name itself, that except it, that match what is below it, that except that |
 //! | ports | optional: 65,536 16-bit numbers of port vectors for TCP, then for UDP; then the port vectors |
 //! | globs | optional: the automaton of the in-label globs, 64 16-bit numbers a state: the next state by [`lane`] of a byte, and the set of what has matched at [`ACCEPTS`] |
@@ -22,8 +23,11 @@ use crate::{
 
 #[cfg(feature = "user")]
 mod build;
+mod translation;
+
 #[cfg(feature = "user")]
 pub use build::{ImageBuilder, ImageError, renumber};
+pub use translation::{TRANSLATORS_MAX, translated};
 
 /// Bucket of [`Meta`].
 pub const META: u32 = 0;
@@ -38,6 +42,11 @@ pub const ERRNOS: u32 = 10;
 pub const STASH: u32 = 18;
 /// Bucket with every class: the ports of a policy in which no rule names a port.
 pub const FULL: u32 = 19;
+/// First bucket of the prefixes of translators.
+const TRANSLATORS: u32 = 20;
+/// First bucket of the name table.
+#[cfg(feature = "user")]
+const HEADER: u32 = TRANSLATORS + TRANSLATORS_MAX;
 
 /// Numbers in a row of the glob automaton.
 pub const LANES: usize = 64;
@@ -84,7 +93,7 @@ impl<'a> ClassWord<'a> {
 }
 
 /// Says that a bucket array is an image of this layout; changes with it.
-pub const MAGIC: u64 = 0x656e_666f_7263_0004;
+pub const MAGIC: u64 = 0x656e_666f_7263_0005;
 
 /// Read access to the buckets of one image.
 pub trait Buckets {
@@ -112,6 +121,7 @@ const LITERAL: u64 = 32;
 const LITERAL_ENFORCED: u64 = 64;
 const INBOUND_JUDGED: u64 = 128;
 const REFUSES_LOOKUPS: u64 = 256;
+const TRANSLATES: u64 = 512;
 
 impl<'a> Meta<'a> {
     /// The numbers of `image`; `None` if it is not an image of this layout.
@@ -181,6 +191,12 @@ impl<'a> Meta<'a> {
     #[inline(always)]
     pub fn refuses_lookups(&self) -> bool {
         self.0.0[2] & REFUSES_LOOKUPS != 0
+    }
+
+    /// Whether there is a prefix of a translator.
+    #[inline(always)]
+    fn translates(&self) -> bool {
+        self.0.0[2] & TRANSLATES != 0
     }
 
     /// Words of a vector that the classes of this policy reach.

@@ -2,8 +2,10 @@
 
 use super::{Compiled, cidrs};
 use enforcer_common::{
-    Address, Attempt, Binding, CgroupSubjects, CidrEntry, Decision, Lookup, Reach, Vector, decide,
-    decide::Error, image::Protocol, repeat::HostLoop,
+    Address, Attempt, Binding, CgroupSubjects, CidrEntry, Decision, Lookup, Reach, Vector,
+    decide::{Error, decide_parts},
+    image::Protocol,
+    repeat::HostLoop,
 };
 use policy_schema::Connection;
 use std::collections::BTreeMap;
@@ -48,16 +50,12 @@ impl<'a> HostMaps<'a> {
         Ok(others.judge(decision, attempt.port, connection.resolver))
     }
 
-    /// Judges an attempt, and the address inside its address.
+    /// Judges both parts of an attempt.
     ///
     /// # Errors
     /// As [`HostMaps::judge`].
     pub fn decide(&self, attempt: &Attempt) -> Result<Decision, Error> {
-        let decision = decide(self, attempt)?;
-        Ok(match attempt.address.embedded() {
-            Some(inner) => decision.join(decide(self, &attempt.inside(inner))?),
-            None => decision,
-        })
+        decide_parts(self, attempt)
     }
 }
 

@@ -36,7 +36,8 @@ impl Engine {
         let now = clock::boot();
         let answer = Answer::without_packet(&heard.chain, &heard.addresses, now);
         let known = |names: &NameTable| -> Vec<Option<Binding>> {
-            let bindings = heard.addresses.iter().map(|address| names.binding(address, &policy, now));
+            let bindings =
+                heard.addresses.iter().map(|address| names.binding(&policy.meant(address), &policy, now));
             bindings
                 .map(|binding| {
                     binding.map(|binding| Binding { expiry: u64::from(binding.expiry > now), ..binding })

@@ -70,7 +70,7 @@ impl Engine {
     /// The cause of a connect to an address whose `names` are these; `None` if it has one. Both that and what only an ended
     /// binding would have decided differently is counted.
     pub(super) fn attribute(&mut self, event: &ConnectEvent, names: &[Name]) -> Option<Cause> {
-        let address = event.address.destination();
+        let address = self.meant(&event.address);
         let differs = self.would_differ(event, &address);
         let Self { causes, names: table, .. } = self;
         let cause = names.is_empty().then(|| {

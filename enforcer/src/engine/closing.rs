@@ -59,7 +59,7 @@ impl Engine {
             time: *time,
             address,
             port: socket.remote.port(),
-            results: self.names.names(&address.into()),
+            results: self.names.names(&self.meant(&address.into())),
             protocol: IpProtocol(match socket.transport {
                 Transport::Tcp => TCP,
                 Transport::Udp => UDP,

@@ -65,7 +65,7 @@ fn attempt(engine: &Engine, event: &ConnectEvent) -> Connect {
         time: engine.clock.to_system(event.time),
         address: event.address.into(),
         port: event.port,
-        results: engine.names.names(&event.address),
+        results: engine.names.names(&engine.meant(&event.address)),
         cause: None,
         protocol: IpProtocol(event.protocol),
         verdict: if event.flags & flag::DENY != 0 { Verdict::Deny } else { Verdict::Allow },

@@ -20,7 +20,7 @@ impl Engine {
         addresses.truncate(live::ADDRESSES_MAX);
         let known = addresses.into_iter().map(|address| KnownAddress {
             address: address.into(),
-            sightings: self.names.sightings(&address, policy, now),
+            sightings: self.names.sightings(&policy.meant(&address), policy, now),
         });
         (known.filter(|known| !known.sightings.is_empty()).collect(), more)
     }

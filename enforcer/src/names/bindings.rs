@@ -12,7 +12,7 @@ impl NameTable {
         addresses.filter_map(|address| Some((*address, self.binding(address, policy, now)?))).collect()
     }
 
-    /// The binding that the kernel shall have of an address.
+    /// The binding that the kernel shall have of an address that is meant.
     pub fn binding(&self, address: &Address, policy: &Compiled, now: u64) -> Option<Binding> {
         let mut binding = self.sighted(address, policy, now);
         if let Some(nameless) = self.nameless.get(address).filter(|kept| kept.until > now) {
@@ -37,6 +37,7 @@ impl NameTable {
             lasting: true,
             said: policy.judge(chain, trusted),
             asked: Vec::new(),
+            answered: *address,
         });
         let mut binding = combined(address, self.of(address).iter().chain(&ended), policy, |_, _| true);
         if binding.expiry != 0 {

@@ -3,6 +3,7 @@
 use super::{NameTable, sighting::Sighting};
 use crate::{compile::Compiled, live::KnownSighting, name::Name};
 use enforcer_common::Address;
+use std::collections::BTreeSet;
 
 impl NameTable {
     /// The live names of an address, nearest to the question first.
@@ -20,23 +21,25 @@ impl NameTable {
         names
     }
 
-    /// The addresses that have a name, as the question of an answer or as an alias.
+    /// The addresses that have a name, as the question of an answer or as an alias, as they were answered.
     pub fn addresses(&self, name: &Name) -> Vec<Address> {
-        let has = |sightings: &[Sighting]| sightings.iter().any(|sighting| sighting.chain.contains(name));
-        let with = self.addresses.iter().filter(|(_, sightings)| has(sightings));
-        with.map(|(address, _)| *address).collect()
+        let with = self.addresses.values().flatten().filter(|sighting| sighting.chain.contains(name));
+        let addresses: BTreeSet<Address> = with.map(|sighting| sighting.answered).collect();
+        addresses.into_iter().collect()
     }
 
     /// The sightings of an address that are live for some rule.
     pub fn sightings(&self, address: &Address, policy: &Compiled, now: u64) -> Vec<KnownSighting> {
         let longest = policy.longest_hold();
         let live = self.of(address).iter().filter(|sighting| sighting.end(longest) > now);
-        live.map(|Sighting { chain, trusted, seen, ttl, lasting, said: _, asked: _ }| KnownSighting {
-            chain: chain.iter().map(ToString::to_string).collect(),
-            trusted: *trusted,
-            // What has no end is as good as said just now.
-            seen: if *lasting { now } else { *seen },
-            ttl: *ttl,
+        live.map(|Sighting { chain, trusted, seen, ttl, lasting, said: _, asked: _, answered: _ }| {
+            KnownSighting {
+                chain: chain.iter().map(ToString::to_string).collect(),
+                trusted: *trusted,
+                // What has no end is as good as said just now.
+                seen: if *lasting { now } else { *seen },
+                ttl: *ttl,
+            }
         })
         .collect()
     }

@@ -35,12 +35,12 @@ impl NameTable {
                 return page;
             }
             page.next = Some((*address).into());
-            if !filter.has_address(address) {
-                continue;
-            }
             let allowed = policy.allowed(address);
             let live = sightings.iter().filter(|sighting| sighting.end(policy.longest_hold()) > now);
             for sighting in live {
+                if !filter.has_address(&sighting.answered) && !filter.has_address(address) {
+                    continue;
+                }
                 if !filter.has_name(&sighting.chain) {
                     continue;
                 }
@@ -48,7 +48,7 @@ impl NameTable {
                 let mut matching = Vector::EMPTY;
                 rules.iter().for_each(|(class, _)| matching.insert(*class));
                 if filter.has_rules(&matching) {
-                    let row = row(address, sighting, &rules, policy, now, &path);
+                    let row = row(sighting, &rules, policy, now, &path);
                     characters += row.name.len() + row.aliases.iter().map(String::len).sum::<usize>();
                     page.rows.push(row);
                 }
@@ -60,14 +60,13 @@ impl NameTable {
 }
 
 fn row(
-    address: &Address,
     sighting: &Sighting,
     rules: &[(u16, u64)],
     policy: &Compiled,
     now: u64,
     path: &impl Fn(u64) -> Option<String>,
 ) -> Row {
-    let Sighting { chain, trusted, seen, ttl, lasting, said: _, asked } = sighting;
+    let Sighting { chain, trusted, seen, ttl, lasting, said: _, asked, answered } = sighting;
     let left = |end: u64| (!lasting).then(|| end.saturating_sub(now) / SECOND);
     let rules = rules.iter().filter_map(|(class, end)| {
         let rule = policy.policy.rules().get(usize::from(*class))?;
@@ -82,7 +81,7 @@ fn row(
     Row {
         name: names.next().unwrap_or_default(),
         aliases: names.collect(),
-        address: (*address).into(),
+        address: (*answered).into(),
         hosts_file: *lasting,
         trusted: *trusted,
         seconds_ago: now.saturating_sub(*seen) / SECOND,

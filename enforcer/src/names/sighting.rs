@@ -4,7 +4,7 @@ use crate::{
     compile::{Compiled, Contribution},
     name::Name,
 };
-use enforcer_common::Vector;
+use enforcer_common::{Address, Vector};
 use std::sync::Arc;
 
 /// Cgroups remembered of those that asked; the latest stay.
@@ -26,6 +26,8 @@ pub(super) struct Sighting {
     pub said: Contribution,
     /// Ids of the cgroups that asked, the latest last.
     pub asked: Vec<u64>,
+    /// The address as it was answered.
+    pub answered: Address,
 }
 
 impl Sighting {

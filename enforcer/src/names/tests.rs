@@ -265,3 +265,26 @@ fn answers_may_be_read_in_any_order() {
         }
     }
 }
+
+#[test]
+fn what_is_behind_a_translator_is_known_by_the_address_it_stands_for() {
+    const BEHIND: &str = "2001:db8:64::203.0.113.7";
+    let translating = "  []\ndns: { nat64: [\"2001:db8:64::/96\"] }\n";
+    let (with, without) = (policy(1, translating), policy(2, "  []\n"));
+    let mut table = NameTable::default();
+    table.record(&answer(&["a.example"], BEHIND, 60, NOW), &with);
+    table.record(&answer(&["a.example"], X, 60, NOW), &with);
+    table.record(&answer(&["b.example"], X, 60, NOW), &with);
+    let names = |table: &NameTable, of: &str| -> Vec<String> {
+        table.names(&address(of)).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(&table, X), ["a.example", "b.example"]);
+    assert!(names(&table, BEHIND).is_empty());
+    assert_eq!(table.addresses(&Name::from_policy("a.example")), [address(X), address(BEHIND)]);
+    // Without the prefix it stands for itself, and with it again not.
+    table.rejudge(&without, Vector::clone);
+    assert_eq!(names(&table, BEHIND), ["a.example"]);
+    assert_eq!(names(&table, X), ["a.example", "b.example"]);
+    table.rejudge(&with, Vector::clone);
+    assert!(names(&table, BEHIND).is_empty());
+}

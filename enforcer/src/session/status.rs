@@ -1,6 +1,6 @@
 //! How much is enforced, and what is told of it.
 
-use super::{Session, unsupported};
+use super::Session;
 use crate::{
     canary,
     kernel::Backend,
@@ -24,7 +24,6 @@ impl Session {
         let unknown = policy.unknown_users.iter();
         let mut missing: Vec<String> =
             unknown.map(|name| format!("this machine has no user `{name}`")).collect();
-        missing.extend(unsupported::reasons(&policy.policy));
         if self.misses_packet_sockets(&policy.policy) {
             missing.push(PACKET_SOCKETS.to_owned());
         }

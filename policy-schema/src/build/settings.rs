@@ -1,6 +1,6 @@
 //! The global keys of a file.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
 
@@ -16,6 +16,8 @@ use crate::terms::{Action, Inbound, LiteralAddresses, OnError};
 
 /// The prefix lengths that RFC 6052 gives NAT64.
 const NAT64_LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
+/// As many as an image holds.
+const NAT64_MAX: usize = 4;
 
 /// The part of the document that is global.
 pub(super) struct Keys {
@@ -97,7 +99,10 @@ impl Builder<'_> {
         let mut prefixes = Vec::new();
         for (index, text) in texts.iter().enumerate() {
             match parse_cidr(text) {
-                Ok(ipnet::IpNet::V6(prefix)) if NAT64_LENGTHS.contains(&prefix.prefix_len()) => {
+                Ok(ipnet::IpNet::V6(prefix))
+                    if NAT64_LENGTHS.contains(&prefix.prefix_len())
+                        && !prefix.contains(&Ipv6Addr::LOCALHOST) =>
+                {
                     prefixes.push(prefix);
                 }
                 Ok(_) => {
@@ -111,6 +116,10 @@ impl Builder<'_> {
         }
         prefixes.sort();
         prefixes.dedup();
+        if prefixes.len() > NAT64_MAX {
+            let message = format!("{} NAT64 prefixes are more than {NAT64_MAX}", prefixes.len());
+            self.error(place, "bad-prefix", message, "list those of the translators that this machine uses");
+        }
         prefixes
     }
 

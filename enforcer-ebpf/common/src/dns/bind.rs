@@ -1,7 +1,7 @@
 //! From a sighting to bindings.
 
 use super::*;
-use crate::{binding::SightingWord, repeat::Step};
+use crate::{binding::SightingWord, image::translated, repeat::Step};
 use core::ops::ControlFlow;
 
 impl Scratch {
@@ -77,6 +77,7 @@ impl<S: Slot> Step for Bind<'_, S> {
         let life = if ttl > *self.hold { ttl } else { *self.hold };
         let believed = scratch.record.header.trusted != 0 && scratch.pass == 0;
         scratch.binding.expiry = if believed { *self.now + life } else { 0 };
+        let address = translated(self.slot, &address).unwrap_or(address);
         scratch.address = address;
         let bound = if address.is_special_use() {
             let may = self.slot.cidr(&scratch.address);

@@ -1,7 +1,7 @@
 //! Building an image from what a policy says.
 
 use super::*;
-use crate::{CLASSES, vector::WORDS};
+use crate::{Address, CLASSES, vector::WORDS};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
@@ -56,6 +56,7 @@ pub struct ImageBuilder {
     classes: u16,
     vectors: [Vector; 7],
     errnos: [Vector; 8],
+    translators: Vec<Vector>,
     names: Names,
     globs: Globs,
     ports: BTreeMap<u16, [Vec<RangeInclusive<u16>>; 2]>,
@@ -75,7 +76,8 @@ impl ImageBuilder {
             classes,
             vectors: [Vector::EMPTY; 7],
             errnos: [Vector::EMPTY; 8],
-            names: Names::new(HEADER, names, name::key(random))?,
+            translators: Vec::new(),
+            names: Names::new(HEADER as usize, names, name::key(random))?,
             globs: Globs::default(),
             ports: BTreeMap::new(),
         })
@@ -99,6 +101,13 @@ impl ImageBuilder {
     /// Nanoseconds that an allow binding lives at least.
     pub fn hold_allow(&mut self, nanoseconds: u64) {
         self.hold_allow = nanoseconds;
+    }
+
+    /// Addresses of this prefix stand for the IPv4 address inside: one of the lengths of RFC 6052 section 2.2, at most
+    /// [`TRANSLATORS_MAX`] of them.
+    pub fn translator(&mut self, prefix: Address, length: u8) {
+        self.flags |= TRANSLATES;
+        self.translators.push(translation::bucket(&prefix, length));
     }
 
     /// Adds `class` to a vector over the classes.
@@ -174,7 +183,7 @@ impl ImageBuilder {
         let class_words = u64::from(self.classes.max(1)).div_ceil(64);
         let (key, stash, table) = (self.names.key, self.names.stash, self.names.buckets());
         let (mut image, sets) = self.names.finish();
-        let (sets_start, names) = (image.len() as u64, table << 32 | HEADER as u64);
+        let (sets_start, names) = (image.len() as u64, table << 32 | u64::from(HEADER));
         let mut words = [MAGIC, self.version, flags, sets_start, names, 0, self.hold_allow, class_words];
         image.extend(sets);
         if let Some((numbers, vectors)) = ports {
@@ -195,6 +204,9 @@ impl ImageBuilder {
         }
         for (bucket, vector) in image.iter_mut().skip(ERRNOS as usize).zip(self.errnos) {
             *bucket = vector;
+        }
+        for (bucket, translator) in image.iter_mut().skip(TRANSLATORS as usize).zip(self.translators) {
+            *bucket = translator;
         }
         for (at, bucket) in [(META, Vector(words)), (KEY, key), (STASH, stash), (FULL, Vector::FULL)] {
             if let Some(place) = image.get_mut(at as usize) {
@@ -252,9 +264,6 @@ pub fn renumber(image: &mut [Vector], version: u64) {
         *number = version;
     }
 }
-
-/// Buckets in front of the name table.
-const HEADER: usize = FULL as usize + 1;
 
 fn clear(vector: &mut Vector, class: u16) {
     if let Some(word) = vector.0.get_mut(usize::from(class) / 64) {

@@ -1,5 +1,6 @@
 //! Random policies, as their writers spell them.
 
+use super::world::TRANSLATORS;
 use policy_schema::{NoLists, Policy, PolicySet, Source};
 use proptest::{collection::vec, prelude::*, sample::select};
 use std::fmt::{self, Write as _};
@@ -93,7 +94,8 @@ impl fmt::Display for PolicyText {
         let (default, mode) = (action(*default_deny), mode(*audit));
         writeln!(
             f,
-            "version: 1\nname: random\nmode: {mode}\ndefault: {default}\nliteralAddresses: {literal}\nrules:"
+            "version: 1\nname: random\nmode: {mode}\ndefault: {default}\nliteralAddresses: {literal}\n\
+             dns: {{ nat64: {TRANSLATORS} }}\nrules:"
         )?;
         if rules.is_empty() && *count == 0 {
             writeln!(f, "  []")?;

@@ -79,7 +79,7 @@ impl Reference {
     /// A binding has one expiry for all its sightings (decision 0005), and once it has expired it is as if an untrusted
     /// server had answered: it can deny, and neither allow nor spare (decision 0006).
     fn sighting(&self, one: &Seen, all: &[Seen], late: u64) -> Sighting {
-        let Seen { chain, trusted, age, ttl, place } = one;
+        let Seen { chain, trusted, age, ttl, place, behind: _ } = one;
         let ttl = Duration::from_secs((*ttl).into());
         let left = |seen: &Seen| {
             let life = Duration::from_secs(seen.ttl.into()).max(self.hold);

@@ -6,8 +6,8 @@ use crate::compile::{Compiled, Prefix, cidrs};
 use crate::dns::Answer;
 use crate::names::{NameTable, tests::answer};
 use enforcer_common::{
-    Address, Attempt, Binding, CgroupSubjects, CidrEntry, Lookup, Reach, Vector, decide,
-    decide::{Error, Protection},
+    Address, Attempt, Binding, CgroupSubjects, CidrEntry, Lookup, Reach, Vector,
+    decide::{Error, Protection, decide_parts},
     dns::{Scratch, Slot as Binder},
     image::{Buckets, Protocol},
     repeat::HostLoop,
@@ -49,17 +49,18 @@ impl Slot {
         let [mut fresh, mut older] = [const { RefCell::new(BTreeMap::new()) }; 2];
         let mut table = NameTable::default();
         for (host, seen) in seen {
-            let Seen { chain, trusted, age, ttl, place } = seen;
+            let Seen { chain, trusted, age, ttl, place, behind: _ } = seen;
+            let host = seen.address(host);
             let map = match place {
                 Place::Fresh => &mut fresh,
                 Place::Older => &mut older,
                 Place::Truth => {
-                    let answer = answer(chain, host, *ttl, NOW - age * SECOND);
+                    let answer = answer(chain, &host.to_string(), *ttl, NOW - age * SECOND);
                     table.record(&Answer { trusted: *trusted, ..answer }, compiled);
                     continue;
                 }
             };
-            let message = message(chain, host.parse().unwrap(), *ttl);
+            let message = message(chain, host, *ttl);
             scratch.record.message[..message.len()].copy_from_slice(&message);
             scratch.record.header.length = message.len() as u32;
             scratch.record.header.trusted = (*trusted).into();
@@ -93,11 +94,7 @@ impl Slot {
             reach: Reach::All,
         };
         let caller = Caller { slot: self, connect };
-        let outer = decide(&caller, &attempt).unwrap();
-        match attempt.address.embedded() {
-            Some(inner) => outer.join(decide(&caller, &attempt.inside(inner)).unwrap()).into(),
-            None => outer.into(),
-        }
+        decide_parts(&caller, &attempt).unwrap().into()
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::policy_text::{PolicyText, policy_text};
 use proptest::{collection::vec, prelude::*, sample::select};
-use std::fmt;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
 /// A world small enough that everything meets everything.
 const NAMES: &[&str] = &[
@@ -36,6 +39,8 @@ const SPELLINGS: &[(&str, usize)] = &[
     ("203.0.113.7", 0),
     ("203.0.113.7", 0),
     ("::ffff:203.0.113.7", 0),
+    ("2001:db8:64::203.0.113.7", 0),
+    ("2001:db8:64::203.0.113.7", 0),
     ("203.0.113.77", 1),
     ("203.0.113.77", 1),
     ("203.0.113.77", 1),
@@ -51,6 +56,7 @@ const SPELLINGS: &[(&str, usize)] = &[
     ("10.1.2.3", 4),
     ("10.1.2.3", 4),
     ("::ffff:10.1.2.3", 4),
+    ("2001:db8:48:a01:2:300::", 4),
     ("fd00::7", 5),
     ("fd00::7", 5),
     ("fd00::7", 5),
@@ -63,6 +69,8 @@ const SPELLINGS: &[(&str, usize)] = &[
     (RESOLVER, 8),
     (RESOLVER, 8),
 ];
+/// Prefixes of translators, which every policy has.
+pub(super) const TRANSLATORS: &str = r#"["2001:db8:64::/96", "2001:db8:48::/48"]"#;
 /// Cgroups, each with the one around it.
 pub(super) const CGROUPS: &[(&str, &str)] = &[
     ("/ci", "/"),
@@ -92,6 +100,8 @@ pub(super) struct Seen {
     /// Seconds that it is good for.
     pub ttl: u32,
     pub place: Place,
+    /// A resolver has put the address behind a translator, if it is one of IPv4 (RFC 6147).
+    pub behind: bool,
 }
 
 /// Which map the answer's binding is in.
@@ -139,11 +149,25 @@ impl World {
     }
 }
 
+impl Seen {
+    /// The address in the answer.
+    pub(super) fn address(&self, host: &str) -> IpAddr {
+        match host.parse().unwrap() {
+            IpAddr::V4(v4) if self.behind && !v4.is_loopback() => {
+                let [a, b, c, d] = v4.octets().map(u16::from);
+                Ipv6Addr::new(0x2001, 0xdb8, 0x64, 0, 0, 0, a << 8 | b, c << 8 | d).into()
+            }
+            address => address,
+        }
+    }
+}
+
 impl fmt::Debug for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { chain, trusted, age, ttl, place } = self;
+        let Self { chain, trusted, age, ttl, place, behind } = self;
         let trusted = if *trusted { "trusted" } else { "untrusted" };
-        write!(f, "{} ({trusted}, {age} s old, good for {ttl} s, in {place:?})", chain.join(" > "))
+        let behind = if *behind { ", behind a translator" } else { "" };
+        write!(f, "{} ({trusted}, {age} s old, good for {ttl} s, in {place:?}{behind})", chain.join(" > "))
     }
 }
 
@@ -158,9 +182,10 @@ prop_compose! {
         age in select(&[0, 0, 59, 60, 61, 299, 300, 599, 600, 3599, 3600, 90_000][..]),
         ttl in select(&[0, 0, 60, 60, 300, 86_400][..]),
         place in select(&[Place::Truth, Place::Truth, Place::Fresh, Place::Older][..]),
+        behind in prop::bool::weighted(0.2),
     ) -> Seen {
         // What the binder has learned is as old as an epoch: a second.
-        Seen { chain, trusted, age: if place == Place::Truth { age } else { 0 }, ttl, place }
+        Seen { chain, trusted, age: if place == Place::Truth { age } else { 0 }, ttl, place, behind }
     }
 }
 
