@@ -71,6 +71,36 @@ pub(crate) fn attempt(version: u64, attempt: &Attempt, named: &Address, packed: 
 /// address and the port in the upper half. A subprogram, as above.
 #[inline(never)]
 pub(crate) fn packet(skb: *mut __sk_buff, version: u64, told: u64, packed: u64) {
+    of_packet(skb, version, told, packed, |_| ());
+}
+
+/// Emits the event of a query that is not sent, or would not be, with the name in the scratch of a place, if it is one. A
+/// subprogram, as above.
+#[inline(never)]
+pub(crate) fn lookup(skb: *mut __sk_buff, version: u64, place: u32, packed: u64) {
+    let Some(route) = Route::unpack(wire::read_route(skb)) else { return };
+    let (_, port) = route.ports(&Skb(&SkBuffContext::new(skb))).unwrap_or_default();
+    let told = Told { kind: Kind::QueryRefused, protocol: route.protocol, v6: route.v6 };
+    let told = told.pack() | u64::from(route.destination_at()) << 32 | u64::from(port) << 48;
+    of_packet(skb, version, told, packed, |event| {
+        let Some(scratch) = scratch::of(place) else { return };
+        let (name, length) = scratch.name_memory();
+        // SAFETY: the source is a value of a map, as long as the destination.
+        if unsafe { bpf_probe_read_kernel_buf(name.as_ptr(), &mut event.exe) }.is_ok() {
+            (event.exe_length, event.exe_whole) = (length, 1);
+        }
+    });
+}
+
+/// Emits the event of a packet, to which `name` adds what it asks for.
+#[inline(always)]
+fn of_packet(
+    skb: *mut __sk_buff,
+    version: u64,
+    told: u64,
+    packed: u64,
+    name: impl FnOnce(&mut ConnectEvent),
+) {
     let ctx = &SkBuffContext::new(skb);
     let Some(decision) = Decision::unpack(packed) else { return };
     let v6 = (told >> 16) as u8 & flag::V6 != 0;
@@ -79,7 +109,7 @@ pub(crate) fn packet(skb: *mut __sk_buff, version: u64, told: u64, packed: u64) 
     // SAFETY: plain helper call.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let Some(mut entry) = EVENTS.reserve(0) else { return count::add(Counter::EventsLost, 1) };
-    // SAFETY: as above, but that no byte of `exe` is said to be used.
+    // SAFETY: as above, but that no byte of `exe` is said to be used unless `name` has written it.
     let event = unsafe { &mut *entry.as_mut_ptr() };
     event.time = now;
     event.version = version;
@@ -88,39 +118,7 @@ pub(crate) fn packet(skb: *mut __sk_buff, version: u64, told: u64, packed: u64) 
     judged(event, &decision, told);
     sent(event, sender);
     event.exe_length = 0;
-    entry.submit(wake::flags(now));
-}
-
-/// Emits the event of a query that is not sent, or would not be, with the name in the scratch of a place, if it is one. A
-/// subprogram, as above.
-#[inline(never)]
-pub(crate) fn lookup(skb: *mut __sk_buff, version: u64, place: u32, packed: u64) {
-    let ctx = &SkBuffContext::new(skb);
-    let Some(decision) = Decision::unpack(packed) else { return };
-    let Some(route) = Route::unpack(wire::read_route(skb)) else { return };
-    let Some(address) = wire::address_at(ctx, route.v6, route.destination_at()) else { return };
-    let (_, port) = route.ports(&Skb(ctx)).unwrap_or_default();
-    let told = Told { kind: Kind::QueryRefused, protocol: route.protocol, v6: route.v6 };
-    let sender = wire::sender(ctx);
-    // SAFETY: plain helper call.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    let Some(mut entry) = EVENTS.reserve(0) else { return count::add(Counter::EventsLost, 1) };
-    // SAFETY: as above.
-    let event = unsafe { &mut *entry.as_mut_ptr() };
-    event.time = now;
-    event.version = version;
-    event.address = address;
-    event.port = port;
-    judged(event, &decision, told.pack());
-    sent(event, sender);
-    event.exe_length = 0;
-    if let Some(scratch) = scratch::of(place) {
-        let (name, length) = scratch.name_memory();
-        // SAFETY: the source is a value of a map, as long as the destination.
-        if unsafe { bpf_probe_read_kernel_buf(name.as_ptr(), &mut event.exe) }.is_ok() {
-            (event.exe_length, event.exe_whole) = (length, 1);
-        }
-    }
+    name(event);
     entry.submit(wake::flags(now));
 }
 

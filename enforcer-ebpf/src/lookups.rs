@@ -7,16 +7,13 @@ use crate::{
     answer::{self, Delivery},
     count, emit,
     maps::{self, PolicySlot, Sender},
-    queries,
+    queries, recent,
     scratch::{self, Claim},
     skb::Skb,
     transport::{DATAGRAMS_MAX, DNS},
     wire,
 };
-use aya_ebpf::{
-    bindings::__sk_buff, btf_maps::Array, helpers::bpf_ktime_get_boot_ns, macros::btf_map,
-    programs::SkBuffContext,
-};
+use aya_ebpf::{bindings::__sk_buff, btf_maps::Array, macros::btf_map, programs::SkBuffContext};
 use enforcer_common::{
     Decision, Verdict,
     bound::{masked, opaque},
@@ -30,15 +27,12 @@ use enforcer_common::{
 
 mod stream;
 
-/// Which refusals were told lately. Index: the lower bits of a hash of name and sender; value: its upper half, and when in
-/// [`UNIT`]s of `CLOCK_BOOTTIME`. A newer one takes the place.
+/// Which refusals were told lately, by the hash of name and sender, as [`recent`] says.
 #[btf_map]
 static TOLD: Array<u64, TOLD_PLACES> = Array::new();
 
 const TOLD_PLACES: usize = 4_096;
-/// 2^30 nanoseconds are a good second.
-const UNIT: u32 = 30;
-/// How many pass until the same is told again.
+/// Units of [`recent`] until the same is told again.
 const SILENT: u64 = 10;
 
 /// Judges one packet that is about to be sent.
@@ -253,15 +247,13 @@ fn is_news(skb: *mut __sk_buff, place: u32, version: u64) -> bool {
     let (_, uid, cgroup) = wire::sender(&SkBuffContext::new(skb));
     let name = scratch::of(place).map_or(0, |scratch| scratch.name_hash());
     let hash = mix(mix(name ^ version.rotate_left(48)) ^ cgroup.rotate_left(32) ^ u64::from(uid));
-    // SAFETY: plain helper call.
-    let now = (unsafe { bpf_ktime_get_boot_ns() } >> UNIT) & 0xffff_ffff;
+    let stamp = recent::stamp(hash);
     let Some(told) = TOLD.get_ptr_mut(masked::<MASK>(hash) as u32) else { return true };
     // SAFETY: a value of the map; whole words.
-    let before = unsafe { told.read_volatile() };
-    if before >> 32 == hash >> 32 && now.wrapping_sub(before & 0xffff_ffff) < SILENT {
+    if recent::is_within(SILENT, unsafe { told.read_volatile() }, stamp) {
         return false;
     }
     // SAFETY: as above.
-    unsafe { told.write_volatile(hash >> 32 << 32 | now) };
+    unsafe { told.write_volatile(stamp) };
     true
 }

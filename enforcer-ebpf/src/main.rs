@@ -41,6 +41,7 @@ mod lookups;
 mod maps;
 mod peers;
 mod queries;
+mod recent;
 mod repeat;
 mod scratch;
 mod send;

@@ -5,25 +5,20 @@
 //! whoever may send from any address here can write what he likes to himself. There it is an answer only from the address that
 //! was written to.
 
-use crate::{maps, settings::setting};
+use crate::{maps, recent, settings::setting};
 use aya_ebpf::{
-    EbpfContext,
-    btf_maps::Array,
-    helpers::{bpf_ktime_get_boot_ns, generated::bpf_get_socket_cookie},
-    macros::btf_map,
+    EbpfContext, btf_maps::Array, helpers::generated::bpf_get_socket_cookie, macros::btf_map,
     programs::SkBuffContext,
 };
 use enforcer_common::{Address, bound::masked, control::Control, flow::Seals, packet::UDP};
 
-/// Index: the lower bits of a hash of socket and peer; value: its upper half, and when in [`UNIT`]s of `CLOCK_BOOTTIME`.
+/// By the hash of socket, peer and way, as [`recent`] says.
 #[btf_map]
 static PEERS: Array<u64, PLACES> = Array::new();
 
 const PLACES: usize = 65_536;
-/// 2^30 nanoseconds are a good second.
-const UNIT: u32 = 30;
 /// How long a peer may be answered: 30 seconds.
-const ANSWERED: u64 = 28;
+const ANSWERED: u64 = 29;
 
 /// The way by which a datagram comes, or goes.
 #[derive(Clone, Copy)]
@@ -81,9 +76,7 @@ pub(crate) fn is_loopback(ctx: &SkBuffContext) -> bool {
 pub(crate) fn has_heard(ctx: &impl EbpfContext, address: &Address, port: u16, way: Way) -> bool {
     let (Some(place), wanted) = entry(ctx, address, port, way) else { return false };
     // SAFETY: a value of the map.
-    let there = unsafe { place.read_volatile() };
-    // The time is the lower half, so the difference is small if the upper ones are the same.
-    wanted.wrapping_sub(there) <= ANSWERED
+    recent::is_within(ANSWERED, unsafe { place.read_volatile() }, wanted)
 }
 
 /// Where it is kept, and what stands there if it is heard at this moment.
@@ -92,11 +85,9 @@ fn entry(ctx: &impl EbpfContext, address: &Address, port: u16, way: Way) -> (Opt
     const MASK: u64 = PLACES as u64 - 1;
     // SAFETY: the context is a packet or an address given to a socket, which the helper wants.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    // SAFETY: plain helper call.
-    let now = unsafe { bpf_ktime_get_boot_ns() } >> UNIT;
     let hash = Seals::of(key(), address, port, UDP, [cookie, way.0]).fresh;
     let place = PEERS.get_ptr_mut(masked::<MASK>(hash >> 8) as u32);
-    (place, hash & !0xffff_ffff | now & 0xffff_ffff)
+    (place, recent::stamp(hash))
 }
 
 #[inline(always)]

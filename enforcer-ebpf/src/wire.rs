@@ -165,15 +165,13 @@ pub(crate) extern "C" fn read_route(skb: *mut __sk_buff) -> u64 {
 /// Judges one address, by the rules that name it alone where the default does not hold; 1 = the packet is not sent.
 #[inline(always)]
 fn judge_address(skb: *mut __sk_buff, route: u64, mut what: u64, moment: u64) -> u64 {
-    if what & NAMED == 0 {
-        let packed = decide_packet(skb, route, what, moment);
-        if denies(packed) {
-            what |= excuse(skb, route, what);
-        } else if route >> 48 & 1 == 0 {
-            return conclude_packet(skb, route, what, packed, moment);
+    let mut packed = decide_packet(skb, route, what, moment);
+    if what & NAMED == 0 && denies(packed) {
+        what |= excuse(skb, route, what);
+        if what & NAMED != 0 {
+            packed = decide_packet(skb, route, what, moment);
         }
     }
-    let mut packed = decide_packet(skb, route, what, moment);
     if route >> 48 & 1 != 0 {
         packed = attempt::join(packed, decide_packet(skb, route, what | BESIDE, moment));
     }
@@ -256,8 +254,8 @@ fn note_opener(ctx: &SkBuffContext, route: &Route, socket: *mut bpf_sock, flow: 
     unsafe { (&raw mut (*flow).opened).write_volatile(opened) };
 }
 
-/// Whether somebody listens at the address and port of a socket, as they are before translation. The lookup is for a peer that there is not,
-/// so that it finds no connection (`net/core/filter.c` `sk_lookup`).
+/// Whether somebody listens at the address and port of a socket, as they are before translation. The lookup is for a peer that
+/// there is not, so that it finds no connection (`net/core/filter.c` `sk_lookup`).
 #[inline(always)]
 fn listens(ctx: &SkBuffContext, v6: bool, socket: *mut bpf_sock) -> bool {
     const SIZE_V4: u32 = 12;

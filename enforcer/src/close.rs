@@ -7,7 +7,7 @@ use crate::{
 };
 use enforcer_common::{
     Address, Attempt, Binding, Reach, RuleId, Verdict,
-    flow::{Flow, OPENED_BY_PEER, OPENED_HERE},
+    flow::{OPENED_BY_PEER, OPENED_HERE},
     image::Protocol,
 };
 use policy_schema::{Action, Mode, OnDeny, Rule};
@@ -109,10 +109,7 @@ impl Judge {
 
 /// The cgroup and the user of whoever used the socket last, else of who made it.
 fn user(socket: &Socket) -> (u64, u32) {
-    match &socket.flow {
-        Some(Flow { cgroup, uid, .. }) if *cgroup != 0 => (*cgroup, *uid),
-        _ => (socket.cgroup, socket.uid),
-    }
+    socket.user().map_or((socket.cgroup, socket.uid), |flow| (flow.cgroup, flow.uid))
 }
 
 /// Whether this machine has opened a TCP connection: as the programs have noted, or as far as nobody listens at its port.

@@ -20,6 +20,11 @@ pub use cidrs::Prefix;
 pub use host::HostMaps;
 pub use judge::Contribution;
 
+const _: () = assert!(
+    policy_schema::NAT64_MAX <= image::TRANSLATORS_MAX as usize,
+    "an image holds every prefix of a policy"
+);
+
 /// A policy, ready for the kernel and for judging sightings.
 #[derive(Clone)]
 pub struct Compiled {

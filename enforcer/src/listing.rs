@@ -119,7 +119,7 @@ impl Filter {
 
     /// Whether one of the rules that match is meant.
     pub fn has_rules(&self, matching: &Vector) -> bool {
-        self.rules.is_none_or(|rules| matching.without(&rules) != *matching)
+        self.rules.is_none_or(|rules| matching.meets(&rules))
     }
 
     /// Whether one of the names is meant.

@@ -56,6 +56,13 @@ pub struct Socket {
     family: u8,
 }
 
+impl Socket {
+    /// What is remembered of whoever used it last, if somebody was seen to.
+    pub fn user(&self) -> Option<&Flow> {
+        self.flow.as_ref().filter(|flow| flow.cgroup != 0)
+    }
+}
+
 impl SockDiag {
     /// Opens it for the network namespace of the calling thread.
     ///

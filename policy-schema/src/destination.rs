@@ -26,6 +26,9 @@ pub(crate) fn embedded(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
+/// The most prefixes of `dns.nat64`.
+pub const NAT64_MAX: usize = 4;
+
 /// The IPv4 address for which an IPv6 address stands by one of these prefixes of translators (RFC 6052 section 2.2). Not
 /// loopback, which no translator reaches.
 pub(crate) fn translated(prefixes: &[Ipv6Net], address: IpAddr) -> Option<IpAddr> {

@@ -55,7 +55,9 @@ mod tree;
 pub use cases::{Case, Cases, DEFAULT_PORT, Expected};
 pub use connection::{Connection, Sighting};
 pub use decide::{Decider, Decision, Explanation, Miss, Verdict, Why};
-pub use destination::{CidrError, PortError, PortRange, SPECIAL_USE, is_special_use, normalise, parse_cidr};
+pub use destination::{
+    CidrError, NAT64_MAX, PortError, PortRange, SPECIAL_USE, is_special_use, normalise, parse_cidr,
+};
 pub use diagnostic::{Diagnostic, Location, Report, Severity};
 pub use document::{cases_json_schema, json_schema};
 pub use domain::{DomainName, DomainPattern, NameError, NameGlob};

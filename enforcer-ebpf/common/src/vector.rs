@@ -71,6 +71,11 @@ impl Vector {
         rest
     }
 
+    /// Whether some rule is in both.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.without(other) != *self
+    }
+
     /// The rules in the set, lowest class first.
     pub fn classes(&self) -> impl Iterator<Item = u16> + '_ {
         (0..crate::CLASSES as u16).filter(|class| self.contains(*class))

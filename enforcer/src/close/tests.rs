@@ -1,5 +1,6 @@
 use super::*;
 use crate::sock_diag::Socket;
+use enforcer_common::flow::Flow;
 use policy_schema::{NoLists, Policy, PolicySet, Source};
 
 const POLICY: &str = r#"

@@ -20,12 +20,7 @@ impl Engine {
     pub fn judge_of_flows(&self, scope: Option<String>, now: u64) -> Option<Judge> {
         let policy = self.policy().filter(|policy| policy.policy.rules().iter().any(close::closes))?;
         let mut truth = self.names.truth(policy, now);
-        let concerns = |vector: &enforcer_common::Vector| {
-            let mut denies = *vector;
-            denies.intersect(&policy.deny);
-            !denies.is_empty()
-        };
-        truth.retain(|_, binding| concerns(&binding.any) || concerns(&binding.except));
+        truth.retain(|_, binding| binding.any.meets(&policy.deny) || binding.except.meets(&policy.deny));
         Some(Judge {
             policy: Arc::clone(policy),
             truth,
@@ -53,7 +48,7 @@ impl Engine {
     pub fn closed(&self, closed: &Closed) -> Event {
         let Closed { time, socket, age, rule, version } = closed;
         let policy = self.policies.get(version).map(Arc::as_ref);
-        let user = socket.flow.filter(|flow| flow.cgroup != 0);
+        let user = socket.user();
         let address = socket.remote.ip();
         Event::FlowClosed(ClosedFlow {
             time: *time,

@@ -35,15 +35,18 @@ impl NameTable {
                 return page;
             }
             page.next = Some((*address).into());
+            let of_address = filter.has_address(address);
+            let meant = |sighting: &&Sighting| {
+                sighting.end(policy.longest_hold()) > now
+                    && (of_address || filter.has_address(&sighting.answered))
+                    && filter.has_name(&sighting.chain)
+            };
+            let mut meant = sightings.iter().filter(meant).peekable();
+            if meant.peek().is_none() {
+                continue;
+            }
             let allowed = policy.allowed(address);
-            let live = sightings.iter().filter(|sighting| sighting.end(policy.longest_hold()) > now);
-            for sighting in live {
-                if !filter.has_address(&sighting.answered) && !filter.has_address(address) {
-                    continue;
-                }
-                if !filter.has_name(&sighting.chain) {
-                    continue;
-                }
+            for sighting in meant {
                 let rules = sighting.rules(policy, &allowed, now);
                 let mut matching = Vector::EMPTY;
                 rules.iter().for_each(|(class, _)| matching.insert(*class));

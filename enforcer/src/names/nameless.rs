@@ -46,7 +46,7 @@ impl NameTable {
             adopted += 1;
             // What denies is held as long as any deny; an untrusted answer leaves no expiry, and can only deny.
             let held = now.saturating_add(policy.longest_hold());
-            let denies = lost.any.without(&policy.deny) != lost.any;
+            let denies = lost.any.meets(&policy.deny);
             let until = if denies || lost.expiry == 0 { held.max(lost.expiry) } else { lost.expiry };
             self.nameless.entry(*address).or_insert(Nameless::NOTHING).join(&lost, until);
         }

@@ -62,7 +62,7 @@ impl Sighting {
 
     /// Whether a deny rule matches it.
     pub fn denies(&self, policy: &Compiled) -> bool {
-        self.said.any.without(&policy.deny) != self.said.any
+        self.said.any.meets(&policy.deny)
     }
 
     /// The rules that match it and still hold it, and until when.

@@ -6,7 +6,7 @@ use ipnet::Ipv6Net;
 
 use crate::build::Builder;
 use crate::build::place::Place;
-use crate::destination::{normalise, parse_cidr};
+use crate::destination::{NAT64_MAX, normalise, parse_cidr};
 use crate::document::{
     BoundResolver, DnsDocument, ResolverDocument, SocketsDocument, TrustedResolversDocument,
 };
@@ -16,8 +16,6 @@ use crate::terms::{Action, Inbound, LiteralAddresses, OnError};
 
 /// The prefix lengths that RFC 6052 gives NAT64.
 const NAT64_LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
-/// As many as an image holds.
-const NAT64_MAX: usize = 4;
 
 /// The part of the document that is global.
 pub(super) struct Keys {

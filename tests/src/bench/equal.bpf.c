@@ -1,13 +1,8 @@
 // What a tool needs that does what enforcer has to: each connect is told to user space with who it is, each socket has a
 // record of where it was allowed to go, and a packet that goes there costs one look at that record. It still knows no names,
 // rules, ports, protocols or IPv6, nor the path of an executable.
-#include <linux/bpf.h>
-#include <linux/ip.h>
+#include "shared.bpf.h"
 
-#define SEC(name) __attribute__((section(name), used))
-#define ALWAYS static inline __attribute__((always_inline))
-
-static void *(*lookup)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
 static void *(*storage)(void *map, void *socket, void *value, __u64 flags) = (void *)BPF_FUNC_sk_storage_get;
 static struct bpf_sock *(*full)(struct bpf_sock *socket) = (void *)BPF_FUNC_sk_fullsock;
 static void *(*reserve)(void *ring, __u64 size, __u64 flags) = (void *)BPF_FUNC_ringbuf_reserve;
@@ -17,14 +12,6 @@ static __u64 (*ids)(void) = (void *)BPF_FUNC_get_current_pid_tgid;
 static __u64 (*users)(void) = (void *)BPF_FUNC_get_current_uid_gid;
 static __u64 (*cgroup)(void) = (void *)BPF_FUNC_get_current_cgroup_id;
 static long (*comm)(void *to, __u32 size) = (void *)BPF_FUNC_get_current_comm;
-
-// IPv4 addresses in network order, and families of sockets.
-struct {
-    int (*type)[BPF_MAP_TYPE_HASH];
-    int (*max_entries)[1024];
-    __u32 *key;
-    __u32 *value;
-} allowed SEC(".maps");
 
 // Nobody reads it: it has room for everything that is measured.
 struct {
@@ -51,11 +38,6 @@ struct {
     struct flow *value;
 } flows SEC(".maps");
 
-ALWAYS int is_allowed(__u32 key)
-{
-    return lookup(&allowed, &key) != 0;
-}
-
 // Judges where a socket is to go, and writes it down with who wants that.
 ALWAYS int judge(struct bpf_sock *socket, __u32 address)
 {
@@ -70,11 +52,6 @@ ALWAYS int judge(struct bpf_sock *socket, __u32 address)
         flow->allowed = verdict;
     }
     return verdict;
-}
-
-SEC("cgroup/sock_create") int at_sock_create(struct bpf_sock *socket)
-{
-    return is_allowed(socket->family);
 }
 
 SEC("cgroup/connect4") int at_connect4(struct bpf_sock_addr *named)
@@ -110,12 +87,3 @@ SEC("cgroup_skb/egress") int at_egress(struct __sk_buff *skb)
         return flow->allowed != 0;
     return is_allowed(ip->daddr);
 }
-
-// Who sent it is whom it would be answered to.
-SEC("cgroup_skb/ingress") int at_ingress(struct __sk_buff *skb)
-{
-    struct iphdr *ip = (void *)(long)skb->data;
-    return (void *)(ip + 1) <= (void *)(long)skb->data_end && is_allowed(ip->saddr);
-}
-
-char gpl[] SEC("license") = "GPL";

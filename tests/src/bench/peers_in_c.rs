@@ -13,6 +13,7 @@ use crate::programs::text;
 
 pub const LEAST: &str = include_str!("least.bpf.c");
 pub const EQUAL: &str = include_str!("equal.bpf.c");
+const SHARED: &str = include_str!("shared.bpf.h");
 const SCRIPT: &str = include_str!("peers_in_c.sh");
 
 /// Attaches them to a cgroup, for as long as it exists, with the addresses that sockets of IPv4 may send to.
@@ -20,6 +21,7 @@ pub fn attach(text_of: &str, cgroup: &Cgroup, allowed: &[Ipv4Addr]) -> Result<()
     let directory = tempfile::tempdir()?;
     let (source, object) = (directory.path().join("peer.bpf.c"), directory.path().join("peer.o"));
     fs::write(&source, text_of)?;
+    fs::write(directory.path().join("shared.bpf.h"), SHARED)?;
     // Where Debian has asm/types.h; the directory is searched by itself only for the machine's own target.
     let headers = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
     let compile = ["-O2", "-g", "-target", "bpf", "-Wall", "-Werror", &headers, "-c"];
