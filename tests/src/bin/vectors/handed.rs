@@ -88,6 +88,8 @@ pub fn relayed(scene: &Scene) -> io::Result<()> {
 /// The far side connects, and is answered.
 pub fn accepted(scene: &Scene) -> io::Result<()> {
     let listener = tcp(libc::AF_INET)?;
+    // For longer than the far side tries: a reset of the kernel's own, for a listener that is gone, is no answer.
+    listener.set_patience(PATIENCE * 2)?;
     listener.listen()?;
     far::invite(scene.target, "tcp", listener.port()?)?;
     let socket = listener.accept()?;
