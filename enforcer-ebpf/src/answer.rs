@@ -4,6 +4,7 @@ use crate::{
     count,
     maps::{self, PolicySlot},
     queries::{self, Asked},
+    repeat::BpfLoop,
     scratch::{self, Claim},
     settings::setting,
     skb::Skb,
@@ -22,12 +23,13 @@ use aya_ebpf::{
     macros::btf_map,
     programs::SkBuffContext,
 };
+use core::ops::ControlFlow;
 use enforcer_common::{
-    bound::opaque,
     control::{Control, Counter},
     dns::{AnswerHeader, AnswerRecord, Doubt, Scratch},
     image::Meta,
     packet::{Span, UDP},
+    repeat::{Repeat as _, Step},
 };
 
 #[btf_map]
@@ -94,6 +96,9 @@ pub(crate) enum Next {
 /// Judges one received packet. Each step is a function of its own, so that their frames share the stack one after the other.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
+    if transport::glance(ctx).is_some_and(|plain| plain.ports.source != DNS) {
+        return Delivery::Deliver;
+    }
     let skb = ctx.skb.skb;
     match Next::unpack(look(skb)) {
         Next::End(delivery) => delivery,
@@ -110,23 +115,39 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
 
 /// Judges the datagrams of a packet, the first of which is in the scratch. They are received together, or not at all.
 #[inline(always)]
-fn datagrams(ctx: &SkBuffContext, mut place: u32) -> Delivery {
-    let skb = ctx.skb.skb;
-    for index in 1..=opaque(DATAGRAMS_MAX.into()) {
-        let at_risk = consider(skb, place) == 0 && bind(place);
-        Claim(place).release();
-        if let Delivery::Drop = refuse_if(ctx, at_risk) {
-            return Delivery::Drop;
-        }
-        match Next::unpack(look_at(skb, index as u32)) {
-            Next::Datagram(next) => place = next,
-            Next::End(delivery) => return delivery,
-            Next::Segment(_) => return Delivery::Deliver,
+fn datagrams(ctx: &SkBuffContext, place: u32) -> Delivery {
+    let mut each = Datagrams { skb: ctx.skb.skb, next: Next::Datagram(place).pack() };
+    BpfLoop::repeat(DATAGRAMS_MAX, &mut each);
+    match Next::unpack(each.next) {
+        Next::End(delivery) => delivery,
+        // More than a sender can put into one packet.
+        Next::Datagram(place) | Next::Segment(place) => {
+            Claim(place).release();
+            count::add(Counter::AnswersUnparsed, 1);
+            refuse_if(ctx, denies_something())
         }
     }
-    Claim(place).release();
-    count::add(Counter::AnswersUnparsed, 1);
-    refuse_if(ctx, denies_something())
+}
+
+/// The datagrams of a packet, one after the other.
+struct Datagrams {
+    skb: *mut __sk_buff,
+    /// The one whose turn it is, as [`Next::pack`] packs it.
+    next: u64,
+}
+
+impl Step for Datagrams {
+    #[inline(always)]
+    fn step(&mut self, index: u32) -> ControlFlow<()> {
+        let Next::Datagram(place) = Next::unpack(self.next) else { return ControlFlow::Break(()) };
+        let at_risk = consider(self.skb, place) == 0 && bind(place);
+        Claim(place).release();
+        self.next = match refuse_if(&SkBuffContext::new(self.skb), at_risk) {
+            Delivery::Drop => Next::End(Delivery::Drop).pack(),
+            Delivery::Deliver => look_at(self.skb, index + 1),
+        };
+        ControlFlow::Continue(())
+    }
 }
 
 /// The first look, as [`Next::pack`] packs it.
@@ -161,6 +182,11 @@ extern "C" fn look_at(skb: *mut __sk_buff, index: u32) -> u64 {
 /// Looks at one packet that is about to be sent.
 #[inline(always)]
 pub(crate) fn observe(ctx: &SkBuffContext) -> Delivery {
+    if transport::glance(ctx)
+        .is_some_and(|plain| plain.protocol != UDP || plain.ports.destination != DNS && !queries::asks(ctx))
+    {
+        return Delivery::Deliver;
+    }
     let packet = Skb(ctx);
     let datagram = transport::headers(&packet, |ports| ports.destination == DNS || queries::asks(ctx))
         .and_then(|(network, ports)| Datagram::whole(&packet, &network, ports));

@@ -156,7 +156,8 @@ pub(crate) fn in_scope() -> bool {
 /// The canary goes to one random address and port that only user space and a word know. Counts it: every hook refuses it.
 #[inline(always)]
 pub(crate) fn is_canary(address: &Address, port: u16) -> bool {
-    is_canary_of(maps::control(Control::Canary), address, port)
+    let word = maps::control(Control::Canary);
+    word != 0 && is_canary_of(word, address, port)
 }
 
 /// The same at the wire.

@@ -38,23 +38,29 @@ unsafe impl Sync for Flows {}
 static FLOWS: Flows =
     Flows { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() };
 
+/// What is remembered of a socket, if anything is.
+#[inline(always)]
+pub(crate) fn known(socket: *mut c_void) -> Option<NonNull<Flow>> {
+    storage(socket, 0)
+}
+
 /// What is remembered of a socket; made if there is memory.
 #[inline(always)]
 pub(crate) fn of(socket: *mut c_void) -> Option<NonNull<Flow>> {
-    // SAFETY: the socket is the context's own; new storage is zero.
-    let flow = unsafe {
-        bpf_sk_storage_get(
-            (&raw const FLOWS).cast_mut().cast(),
-            socket,
-            core::ptr::null_mut(),
-            u64::from(BPF_SK_STORAGE_GET_F_CREATE),
-        )
-    };
-    let flow = NonNull::new(flow.cast());
+    let flow = storage(socket, BPF_SK_STORAGE_GET_F_CREATE);
     if flow.is_none() {
         count::add(Counter::FlowsUnrecorded, 1);
     }
     flow
+}
+
+#[inline(always)]
+fn storage(socket: *mut c_void, flags: u32) -> Option<NonNull<Flow>> {
+    // SAFETY: the socket is the context's own; new storage is zero.
+    let flow = unsafe {
+        bpf_sk_storage_get((&raw const FLOWS).cast_mut().cast(), socket, core::ptr::null_mut(), flags.into())
+    };
+    NonNull::new(flow.cast())
 }
 
 /// The seals of a destination, by the version and the moment by which it is judged: read once, before that.

@@ -8,20 +8,23 @@ use crate::{
     count, emit,
     maps::{self, PolicySlot, Sender},
     queries, recent,
+    repeat::BpfLoop,
     scratch::{self, Claim},
     skb::Skb,
-    transport::{DATAGRAMS_MAX, DNS},
+    transport::{self, DATAGRAMS_MAX, DNS},
     wire,
 };
 use aya_ebpf::{bindings::__sk_buff, btf_maps::Array, macros::btf_map, programs::SkBuffContext};
+use core::ops::ControlFlow;
 use enforcer_common::{
     Decision, Verdict,
-    bound::{masked, opaque},
+    bound::masked,
     control::{Control, Counter},
     dns::{Question, judge_lookup},
     image::{Buckets as _, FULL, Meta},
     name::mix,
     packet::{Network, Span, TCP, UDP},
+    repeat::{Repeat as _, Step},
     wire::Route,
 };
 
@@ -39,7 +42,7 @@ const SILENT: u64 = 10;
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     let version = maps::control(Control::Version);
-    if version == 0 || !is_wanted(version) {
+    if version == 0 || asks_nothing(ctx) || !is_wanted(version) {
         return Delivery::Deliver;
     }
     let skb = ctx.skb.skb;
@@ -54,17 +57,38 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
 /// Judges the datagrams of a packet: they are sent together, or not at all.
 #[inline(always)]
 fn datagrams(skb: *mut __sk_buff, version: u64) -> Delivery {
-    for index in 0..opaque(DATAGRAMS_MAX.into()) {
-        let taken = take_query(skb, index as u32);
-        if taken == END {
-            return Delivery::Deliver;
-        }
-        if let Delivery::Drop = message(skb, version, taken as u32) {
-            return Delivery::Drop;
-        }
+    let mut each = Datagrams { skb, version, end: 0 };
+    BpfLoop::repeat(DATAGRAMS_MAX, &mut each);
+    match each.end {
+        DELIVERED => Delivery::Deliver,
+        DROPPED => Delivery::Drop,
+        // More than a sender can put into one packet.
+        _ => conclude(skb, version, NOWHERE),
     }
-    // More than a sender can put into one packet.
-    conclude(skb, version, NOWHERE)
+}
+
+/// How reading what a packet brings ended, in its own number: what is not there yet is 0.
+const DELIVERED: u64 = 1;
+const DROPPED: u64 = 2;
+
+/// The datagrams of a packet, one after the other.
+struct Datagrams {
+    skb: *mut __sk_buff,
+    version: u64,
+    end: u64,
+}
+
+impl Step for Datagrams {
+    #[inline(always)]
+    fn step(&mut self, index: u32) -> ControlFlow<()> {
+        let taken = take_query(self.skb, index);
+        if taken == END {
+            self.end = DELIVERED;
+        } else if let Delivery::Drop = message(self.skb, self.version, taken as u32) {
+            self.end = DROPPED;
+        }
+        if self.end == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
 }
 
 /// Judges the message in the scratch of a place, and gives the place back.
@@ -88,6 +112,15 @@ fn message(skb: *mut __sk_buff, version: u64, place: u32) -> Delivery {
 fn conclude(skb: *mut __sk_buff, version: u64, place: u32) -> Delivery {
     let packed = decide_lookup(skb, place, version);
     if conclude_lookup(skb, place, version, packed) == 0 { Delivery::Deliver } else { Delivery::Drop }
+}
+
+/// Whether it is known at a glance that the packet is for no server of DNS.
+#[inline(always)]
+fn asks_nothing(ctx: &SkBuffContext) -> bool {
+    transport::glance(ctx).is_some_and(|plain| {
+        let asks = || if plain.protocol == UDP { queries::asks(ctx) } else { stream::asks(ctx) };
+        plain.ports.destination != DNS && !asks()
+    })
 }
 
 /// Whether the policy of this version refuses any lookup. One that cannot be read says so later.

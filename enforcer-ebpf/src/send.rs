@@ -42,11 +42,13 @@ pub(crate) fn by_cgroup(ctx: &SockAddrContext, named: &Named) -> Result<Outcome,
         return Ok(Outcome::Allow);
     }
     let moment = maps::moment();
+    let standing = standing(ctx, named, version, moment);
+    if standing == ALLOWED {
+        return Ok(Outcome::Allow);
+    }
     let mut attempt = attempt::of_task(named, Protocol::Udp);
-    match standing(ctx, &attempt, version, moment) {
-        ALLOWED => return Ok(Outcome::Allow),
-        ESTABLISHED => attempt.reach = Reach::Named,
-        _ => {}
+    if standing == ESTABLISHED {
+        attempt.reach = Reach::Named;
     }
     let mut packed = attempt::decide(version, moment, &attempt);
     if attempt.reach == Reach::All && is_denied(packed) && is_awaited(ctx, &attempt, version) {
@@ -78,9 +80,9 @@ fn by_task(version: u64, moment: u64) -> [u64; 2] {
 
 /// How far what was allowed last still holds.
 #[inline(never)]
-fn standing(ctx: &SockAddrContext, attempt: &Attempt, version: u64, moment: u64) -> u64 {
-    let Some(flow) = flow::of(flow::socket_of(ctx).cast()) else { return UNKNOWN };
-    let seals = flow::seals(&attempt.address, attempt.port, flow::protocol_of(ctx), by_task(version, moment));
+fn standing(ctx: &SockAddrContext, named: &Named, version: u64, moment: u64) -> u64 {
+    let Some(flow) = flow::known(flow::socket_of(ctx).cast()) else { return UNKNOWN };
+    let seals = flow::seals(&named.address, named.port, flow::protocol_of(ctx), by_task(version, moment));
     // SAFETY: a value of the storage; whole words.
     match unsafe { (&raw const (*flow.as_ptr()).sent).read_volatile() }.standing(&seals) {
         Standing::Allowed => ALLOWED,

@@ -45,6 +45,27 @@ impl Bytes for Skb<'_> {
     }
 }
 
+/// The part of a packet that lies in one piece, as [`Bytes`]: nearly always with all headers. It is read without a helper.
+pub(crate) struct Head<'a>(pub(crate) &'a SkBuffContext);
+
+impl Bytes for Head<'_> {
+    type Loop = BpfLoop;
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        // SAFETY: the kernel passes a valid context; to the verifier (`cgroup_skb`, Linux 5.0) the fields are pointers.
+        let (start, end) = unsafe { ((*self.0.skb.skb).data as usize, (*self.0.skb.skb).data_end as usize) };
+        let bytes = start + at as usize;
+        // SAFETY: the bytes end before those of the packet do.
+        (bytes + N <= end).then(|| unsafe { (bytes as *const [u8; N]).read() })
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.0.len()
+    }
+}
+
 /// [`packet::skip_extensions`], verified once, for any arguments: what it returns is a number of which nothing is known, so
 /// that what depends on it later does not lead the verifier back into the loop.
 #[unsafe(no_mangle)]

@@ -3,6 +3,7 @@
 use crate::{
     answer::{self, Delivery, Next},
     atomic, count,
+    repeat::BpfLoop,
     scratch::{self, Claim, PLACES},
     skb::Skb,
     transport::Source,
@@ -21,12 +22,13 @@ use aya_ebpf::{
     macros::btf_map,
     programs::SkBuffContext,
 };
-use core::{ffi::c_void, ptr};
+use core::{ffi::c_void, ops::ControlFlow, ptr};
 use enforcer_common::{
-    bound::{masked, opaque},
+    bound::masked,
     control::Counter,
     dns::{Doubt, Scratch},
     packet::{Bytes, Segment, flag},
+    repeat::{Repeat as _, Step},
     stream::{End, Messages, Order, PIECE_MAX, PIECES_MAX, Partial, Reader, Stream},
 };
 
@@ -138,10 +140,19 @@ pub(crate) extern "C" fn consider_segment(skb: *mut __sk_buff, place: u32) -> u6
 /// Reads the segment that lies ready at a place.
 #[inline(always)]
 pub(crate) fn read(skb: *mut __sk_buff, place: u32) {
-    for _ in 0..opaque(PIECES_MAX.into()) {
-        if read_piece(skb, place) != 0 {
-            break;
-        }
+    BpfLoop::repeat(PIECES_MAX, &mut Pieces { skb, place });
+}
+
+/// The pieces of a segment, one after the other.
+struct Pieces {
+    skb: *mut __sk_buff,
+    place: u32,
+}
+
+impl Step for Pieces {
+    #[inline(always)]
+    fn step(&mut self, _: u32) -> ControlFlow<()> {
+        if read_piece(self.skb, self.place) == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 }
 
@@ -198,7 +209,7 @@ struct Place<'a> {
 }
 
 impl Bytes for Place<'_> {
-    type Loop = crate::repeat::BpfLoop;
+    type Loop = BpfLoop;
 
     #[inline(always)]
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {

@@ -1,9 +1,10 @@
 //! What DNS travels in: the datagrams and the segments of a packet.
 
-use crate::skb::Skb;
+use crate::skb::{Head, Skb};
+use aya_ebpf::programs::SkBuffContext;
 use enforcer_common::{
     Address,
-    packet::{Network, Ports, Segment, Span},
+    packet::{Network, Plain, Ports, Segment, Span},
 };
 
 pub(crate) use enforcer_common::decide::DNS;
@@ -40,6 +41,12 @@ impl Datagram {
         let (source, destination) = (network.source(packet)?, network.destination(packet)?);
         Some(Self { source, destination, ports, message: network.datagram(packet)? })
     }
+}
+
+/// What nearly every packet says, at a glance. `None` tells nothing.
+#[inline(always)]
+pub(crate) fn glance(ctx: &SkBuffContext) -> Option<Plain> {
+    Plain::of(&Head(ctx))
 }
 
 /// Headers of a packet of UDP or TCP, if its ports are wanted.

@@ -7,6 +7,7 @@
 
 use crate::{
     answer, atomic, queries,
+    repeat::BpfLoop,
     scratch::{self, Claim},
     settings::setting,
     skb::Skb,
@@ -14,11 +15,13 @@ use crate::{
     trust,
 };
 use aya_ebpf::{bindings::__sk_buff, btf_maps::Array, macros::btf_map, programs::SkBuffContext};
+use core::ops::ControlFlow;
 use enforcer_common::{
     Address,
-    bound::{masked, opaque},
+    bound::masked,
     dns,
     packet::{Segment, UDP, flag},
+    repeat::{Repeat as _, Step},
 };
 
 /// What is on its way over loopback, at the place that its [`Token`] has. A token with the lowest bit set is one that
@@ -31,13 +34,21 @@ const TOKENS: usize = 16_384;
 /// Notes who sends answers to somebody on this machine.
 #[inline(always)]
 pub(crate) fn observe(ctx: &SkBuffContext) {
-    if !trust::is_local(ctx) {
+    if !trust::is_local(ctx) || transport::glance(ctx).is_some_and(|plain| plain.ports.source != DNS) {
         return;
     }
-    for index in 0..opaque(DATAGRAMS_MAX.into()) {
-        if note(ctx.skb.skb, index as u32) == 0 {
-            break;
-        }
+    BpfLoop::repeat(DATAGRAMS_MAX, &mut Notes { skb: ctx.skb.skb });
+}
+
+/// What a packet brings, one after the other.
+struct Notes {
+    skb: *mut __sk_buff,
+}
+
+impl Step for Notes {
+    #[inline(always)]
+    fn step(&mut self, index: u32) -> ControlFlow<()> {
+        if note(self.skb, index) == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

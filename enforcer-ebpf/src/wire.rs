@@ -7,8 +7,10 @@ use crate::{
     attempt, count, emit, flow,
     maps::{self, PolicySlot, Sender},
     peers::{self, Way},
+    queries,
     settings::setting,
-    skb::Skb,
+    skb::{Head, Skb},
+    transport::glance,
     trust,
 };
 use aya_ebpf::{
@@ -64,11 +66,14 @@ const PACKET: u64 = NAMED | DATED;
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     let version = maps::control(Control::Version);
+    let skb = ctx.skb.skb;
+    if is_of_known_flow(skb, version) != 0 {
+        return Delivery::Deliver;
+    }
     let canary = canary();
     if version == 0 && canary == 0 {
         return Delivery::Deliver;
     }
-    let skb = ctx.skb.skb;
     let mut route = read_route(skb);
     if canary != 0 && is_canary(skb, route) != 0 {
         return Delivery::Drop;
@@ -99,6 +104,31 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
         index += 1;
     }
     Delivery::Deliver
+}
+
+/// Whether a glance tells that the packet belongs to what was allowed, and that nothing has changed since: as nearly every one
+/// does. What it does not tell, a closer look does.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_of_known_flow(skb: *mut __sk_buff, version: u64) -> u64 {
+    let ctx = &SkBuffContext::new(skb);
+    let moment = maps::moment();
+    let Some(plain) = glance(ctx) else { return 0 };
+    if version == 0 || maps::control(Control::Canary) != 0 {
+        return 0;
+    }
+    if peers::is_loopback(ctx)
+        && plain.source != plain.destination
+        && (plain.protocol == UDP || plain.opens(&Head(ctx)))
+    {
+        // Its source is judged, too.
+        return 0;
+    }
+    let Some(flow) = queries::socket_of(ctx).and_then(flow::known) else { return 0 };
+    let seals = flow::seals(&plain.destination, plain.ports.destination, plain.protocol, [version, moment]);
+    // SAFETY: a value of the storage; whole words.
+    let pass = unsafe { (&raw const (*flow.as_ptr()).wire).read_volatile() };
+    matches!(pass.standing(&seals), Standing::Allowed).into()
 }
 
 /// Whether what stays on this machine names a source that is not its destination: whoever gets it answers there, also if
@@ -142,6 +172,9 @@ extern "C" fn is_canary(skb: *mut __sk_buff, route: u64) -> u64 {
 /// Remembers whom a datagram comes from.
 #[inline(always)]
 pub(crate) fn receive(ctx: &SkBuffContext) {
+    if glance(ctx).is_some_and(|plain| plain.protocol != UDP) {
+        return;
+    }
     let Some(route) = Route::unpack(read_route(ctx.skb.skb)) else { return };
     let packet = Skb(ctx);
     if route.protocol == UDP
@@ -305,9 +338,9 @@ extern "C" fn decide_packet(skb: *mut __sk_buff, route: u64, what: u64, moment: 
     let version = version_of(what);
     let mut attempt = Attempt {
         address: Address::default(),
-        port: port(skb, route, what) as u16,
+        port: packet_port(skb, route, what) as u16,
         protocol: transport(route as u8),
-        uid: uid(skb) as u32,
+        uid: packet_uid(skb) as u32,
         // SAFETY: plain helper call.
         now: unsafe { bpf_ktime_get_boot_ns() },
         reach: if what & (NAMED | BESIDE) != 0 { Reach::Named } else { Reach::All },
@@ -318,7 +351,7 @@ extern "C" fn decide_packet(skb: *mut __sk_buff, route: u64, what: u64, moment: 
     if attempt.address.v4().is_none() && attempt::turn(version, &mut attempt, what & BESIDE) != 0 {
         return attempt::NOTHING_BESIDE.pack();
     }
-    let sender = Sender { skb, cgroup: cgroup(skb) };
+    let sender = Sender { skb, cgroup: packet_cgroup(skb) };
     attempt::packed(PolicySlot::of((version & 1) as u32, moment, sender), &attempt)
 }
 
@@ -334,8 +367,9 @@ fn read_address(skb: *mut __sk_buff, route: u64, what: u64, to: &mut Address) ->
 }
 
 /// The port of the address that is judged, 0 if the protocol has none.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn port(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
+extern "C" fn packet_port(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
     let Some(route) = Route::unpack(route) else { return 0 };
     port_at(&route, &Skb(&SkBuffContext::new(skb)), what as u32 & 0xffff).into()
 }
@@ -348,8 +382,9 @@ fn port_at(route: &Route, packet: &Skb<'_>, at: u32) -> u16 {
 }
 
 /// The user who used the socket last, else who made it.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn uid(skb: *mut __sk_buff) -> u64 {
+extern "C" fn packet_uid(skb: *mut __sk_buff) -> u64 {
     match used(&SkBuffContext::new(skb)) {
         // SAFETY: a value of the storage; a whole word.
         Some(flow) => unsafe { (&raw const (*flow.as_ptr()).uid).read_volatile() }.into(),
@@ -374,8 +409,9 @@ fn maker(skb: *mut __sk_buff) -> u32 {
 }
 
 /// The cgroup of whoever used the socket last, else of who made it.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn cgroup(skb: *mut __sk_buff) -> u64 {
+extern "C" fn packet_cgroup(skb: *mut __sk_buff) -> u64 {
     match used(&SkBuffContext::new(skb)) {
         // SAFETY: a value of the storage; a whole word.
         Some(flow) => unsafe { (&raw const (*flow.as_ptr()).cgroup).read_volatile() },
@@ -433,7 +469,7 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
             }
         }
         (UDP, SOCK_DGRAM) => {
-            let served = || serves_link(&address) || maps::is_exempt(version, cgroup(skb));
+            let served = || serves_link(&address) || maps::is_exempt(version, packet_cgroup(skb));
             let way = way(ctx, &route, what as u32 & 0xffff);
             if peers::has_heard(ctx, &address, port, way) && maps::answers_peers(version)
                 || is_dhcp(local, port) && served()
@@ -629,5 +665,5 @@ pub(crate) fn address_at(ctx: &SkBuffContext, v6: bool, at: u32) -> Option<Addre
 /// Who sends it, as far as the socket knows: what is remembered, user and cgroup.
 #[inline(always)]
 pub(crate) fn sender(ctx: &SkBuffContext) -> (Option<NonNull<Flow>>, u32, u64) {
-    (used(ctx), uid(ctx.skb.skb) as u32, cgroup(ctx.skb.skb))
+    (used(ctx), packet_uid(ctx.skb.skb) as u32, packet_cgroup(ctx.skb.skb))
 }

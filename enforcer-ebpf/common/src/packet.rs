@@ -13,6 +13,10 @@ use crate::{
 };
 use core::ops::ControlFlow;
 
+mod plain;
+
+pub use plain::Plain;
+
 /// Protocol number of TCP.
 pub const TCP: u8 = 6;
 /// Protocol number of UDP.

@@ -4,8 +4,8 @@
 //! (`net/ipv4/tcp.c` `tcp_sendmsg_locked`): a message that comes in pieces is judged when it is whole, and nothing has to be
 //! kept for that. A refused query stays in front of everything behind it: nothing more is sent on the connection.
 
-use super::{END, NOWHERE, conclude, decide_lookup, message, take};
-use crate::{answer::Delivery, count, skb::Skb, stream::socket, transport::DNS};
+use super::{DELIVERED, DROPPED, END, NOWHERE, conclude, decide_lookup, message, take};
+use crate::{answer::Delivery, count, repeat::BpfLoop, skb::Skb, stream::socket, transport::DNS};
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE},
     btf_maps::SkStorage,
@@ -13,11 +13,12 @@ use aya_ebpf::{
     macros::btf_map,
     programs::SkBuffContext,
 };
+use core::ops::ControlFlow;
 use enforcer_common::{
     Decision, Verdict,
-    bound::opaque,
     control::Counter,
     packet::{Bytes as _, Network, Segment, Span, flag},
+    repeat::{Repeat as _, Step},
     sent::{Progress, Sent},
 };
 
@@ -26,12 +27,13 @@ use enforcer_common::{
 static SENT: SkStorage<Sent> = SkStorage::new();
 
 const SOCK_STREAM: u32 = 1;
-/// Most messages of one segment. The verifier follows no more than 8,192 branches in a row, some seven of each message
-/// (`kernel/bpf/verifier.c` `BPF_COMPLEXITY_LIMIT_JMP_SEQ`).
+/// Most messages of one segment.
 const MESSAGES_MAX: u32 = 512;
 
 /// Where the message ends before the segment does not.
 const INCOMPLETE: u64 = END + 1;
+/// The last message of a segment does not end in it.
+const HELD: u64 = 3;
 /// It is not known where messages begin.
 const UNKNOWN: u64 = END + 2;
 
@@ -45,28 +47,49 @@ pub(super) fn asks(ctx: &SkBuffContext) -> bool {
 /// Judges a segment.
 #[inline(always)]
 pub(super) fn segment(skb: *mut __sk_buff, version: u64) -> Delivery {
-    let mut at = open_sent(skb);
+    let at = open_sent(skb);
     match at {
         END => return Delivery::Deliver,
         UNKNOWN => return conclude(skb, version, NOWHERE),
         _ => {}
     }
-    for _ in 0..opaque(MESSAGES_MAX.into()) {
-        let taken = take_message(skb, at as u32);
-        match taken {
-            END => {
-                advance(skb, 1);
-                return Delivery::Deliver;
-            }
-            INCOMPLETE => return hold(skb, version),
-            _ => {}
+    let mut each = Messages { skb, version, at, end: 0 };
+    BpfLoop::repeat(MESSAGES_MAX, &mut each);
+    match each.end {
+        DELIVERED => {
+            advance(skb, 1);
+            Delivery::Deliver
         }
-        if let Delivery::Drop = message(skb, version, taken as u8 as u32) {
-            return Delivery::Drop;
-        }
-        at = taken >> 8;
+        DROPPED => Delivery::Drop,
+        _ => hold(skb, version),
     }
-    hold(skb, version)
+}
+
+/// The messages of a segment, one after the other.
+struct Messages {
+    skb: *mut __sk_buff,
+    version: u64,
+    /// Where the next one begins.
+    at: u64,
+    end: u64,
+}
+
+impl Step for Messages {
+    #[inline(always)]
+    fn step(&mut self, _: u32) -> ControlFlow<()> {
+        let taken = take_message(self.skb, self.at as u32);
+        match taken {
+            END => self.end = DELIVERED,
+            INCOMPLETE => self.end = HELD,
+            _ => {
+                if let Delivery::Drop = message(self.skb, self.version, taken as u8 as u32) {
+                    self.end = DROPPED;
+                }
+            }
+        }
+        self.at = taken >> 8;
+        if self.end == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
 }
 
 /// Holds a message back that is not whole, from whom some lookup is refused. Whoever else sends it gets it through, and what

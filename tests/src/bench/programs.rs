@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use enforcer_tests::{Cgroup, Client, Deadline, Netns, Running, enforcer};
+use enforcer_tests::{Cgroup, Client, Deadline, Machine, Netns, Running, enforcer};
 
 use crate::{Error, client};
 
@@ -29,7 +29,7 @@ impl Daemon {
     /// Starts it with a log of how long it took to compile the policy, and to put the image into the kernel.
     pub fn start_logging(scope: &Cgroup, policy: &Path) -> Result<(Self, Loaded), Error> {
         const LOG: &str = "ENFORCER_LOG=warn,enforcer::load=debug,enforcer::kernel=debug";
-        let (running, _) = Self::spawn(&["env", "NO_COLOR=1", LOG], scope, policy, &[])?;
+        let (running, _) = Self::spawn(&["env", "NO_COLOR=1", LOG], scope.path(), policy, &[])?;
         let said = wait_for_line(&running, |line| line == READY)?;
         let micros = |of: &str| {
             let line = said.iter().find(|line| line.contains(of)).ok_or(format!("no log that {of}"))?;
@@ -51,14 +51,26 @@ impl Daemon {
         policy: &Path,
         arguments: &[&str],
     ) -> Result<Self, Error> {
-        let (running, began) = Self::spawn(wrapper, scope, policy, arguments)?;
+        let (running, began) = Self::spawn(wrapper, scope.path(), policy, arguments)?;
+        wait_for_line(&running, |line| line == READY)?;
+        Ok(Self { running, ready: began.elapsed() })
+    }
+
+    /// Starts it where this cgroup is the root, as in a container that has one of its own: what is outside is not observed. Its
+    /// scope is a cgroup below.
+    pub fn start_inside(root: &Cgroup, scope: &str, policy: &Path) -> Result<Self, Error> {
+        const SCRIPT: &str = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+        let mount = Machine::current().cgroup_root();
+        let unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh"];
+        let wrapper = [&unshare[..], &[text(root.path())?, text(mount)?]].concat();
+        let (running, began) = Self::spawn(&wrapper, &mount.join(scope), policy, &[])?;
         wait_for_line(&running, |line| line == READY)?;
         Ok(Self { running, ready: began.elapsed() })
     }
 
     fn spawn(
         wrapper: &[&str],
-        scope: &Cgroup,
+        scope: &Path,
         policy: &Path,
         arguments: &[&str],
     ) -> Result<(Running, Instant), Error> {
@@ -67,7 +79,7 @@ impl Daemon {
         // Standard error is where it says that it is ready; standard output says nothing.
         let mut words = vec!["-c", "exec \"$@\" 2>&1", "sh"];
         words.extend(wrapper);
-        words.extend([text(&enforcer)?, "run", "--policy", text(policy)?, "--cgroup", text(scope.path())?]);
+        words.extend([text(&enforcer)?, "run", "--policy", text(policy)?, "--cgroup", text(scope)?]);
         words.extend(["--backend", "cgroup", "--instance", &instance, "--events", &events]);
         words.extend(arguments);
         let began = Instant::now();

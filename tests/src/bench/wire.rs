@@ -1,5 +1,8 @@
 //! What programs on every packet cost, beside the least that a tool does on the same hooks: both ends of a veth pair, and
-//! three cgroups that the client moves between.
+//! cgroups that the client moves between.
+//!
+//! Each has its programs all the time, enforcer too, at a root of its own: the turns are short and follow each other at once.
+//! What else this machine does is then the same for all of them.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -26,12 +29,16 @@ const DENIED: Ipv4Addr = Ipv4Addr::new(10, 211, 0, 3);
 const BEYOND: Ipv4Addr = Ipv4Addr::new(10, 211, 1, 1);
 
 const POLICY: &str = "wire.yaml";
+/// The cgroup below the daemon's root in which it decides.
+const SCOPE: &str = "clients";
 
-const CONNECTS: u32 = 2000;
-const DATAGRAMS: u32 = 20_000;
-const STREAM: u64 = 512 << 20;
+const CONNECTS: u32 = 400;
+const DATAGRAMS: u32 = 4000;
+const STREAM: u64 = 128 << 20;
 /// The turns are short: as many as this come in what is one round elsewhere.
-const TURNS: usize = 3;
+const TURNS: usize = 20;
+/// .. and so often each load is looked at from inside.
+const LOOKS: usize = 3;
 /// What the daemon has left to write after connections is not to fall into the next figure.
 const REST: Duration = Duration::from_millis(50);
 
@@ -131,13 +138,15 @@ impl Load {
 struct Wire {
     // Dropped in this order: who is in the cgroups before them, the namespaces last.
     meter: Meter,
+    daemon: Daemon,
     off: Cgroup,
     enforced: Cgroup,
+    _root: Cgroup,
     /// None of them if they could not be made or attached.
     in_c: Vec<(&'static str, Cgroup)>,
     _far: Netns,
     _near: Netns,
-    files: TempDir,
+    _files: TempDir,
 }
 
 impl Wire {
@@ -152,7 +161,8 @@ impl Wire {
             "addr add {FAR}/24 dev wire\naddr add {DENIED}/24 dev wire\nlink set wire up\n"
         ))?;
         far.run(traffic::answer)??;
-        let (off, enforced) = (Cgroup::new()?, Cgroup::new()?);
+        let (off, root) = (Cgroup::new()?, Cgroup::new()?);
+        let enforced = root.child(SCOPE)?;
         let in_c = attach_all().unwrap_or_else(|error| {
             let missing = format!("No programs in C to compare with: {error}.");
             eprintln!("{missing}");
@@ -160,9 +170,17 @@ impl Wire {
             Vec::new()
         });
         let files = tempfile::tempdir()?;
-        fs::write(files.path().join(POLICY), policy())?;
+        let file = files.path().join(POLICY);
+        fs::write(&file, policy())?;
+        let daemon = Daemon::start_inside(&root, SCOPE, &file)?;
+        for (_, in_c) in &in_c {
+            let (all, ours) = (kernel::hooks(in_c.path())?, kernel::hooks(enforced.path())?);
+            if !ours.is_superset(&all) {
+                return Err(format!("programs at {ours:?} are not to be set against some at {all:?}").into());
+            }
+        }
         let meter = Meter::start(&Client::new(&near).cgroup(&off))?;
-        Ok(Self { meter, off, enforced, in_c, _far: far, _near: near, files })
+        Ok(Self { meter, daemon, off, enforced, _root: root, in_c, _far: far, _near: near, _files: files })
     }
 
     fn variants(&self) -> Vec<&'static str> {
@@ -171,36 +189,26 @@ impl Wire {
 
     /// One variant, everything once; the figures in the order of [`LOADS`].
     fn turn(&mut self, variant: &'static str) -> Result<Vec<(Unit, f64)>, Error> {
-        let daemon = self.enter(variant)?;
+        self.enter(variant)?;
         let mut figures = Vec::new();
         for load in LOADS {
-            thread::sleep(REST);
             figures.push(load.run(&mut self.meter)?);
         }
-        daemon.map_or(Ok(()), Daemon::stop)?;
+        thread::sleep(REST);
         Ok(figures)
     }
 
     /// Moves the client to where the variant's programs are. What it has open stays where it was made, so it makes new
-    /// sockets for each load. The daemon runs for its own turn only: what observes is attached to the root cgroup. Then the
-    /// other address can be reached where nothing is attached, and nowhere else.
-    fn enter(&mut self, variant: &'static str) -> Result<Option<Daemon>, Error> {
-        let (cgroup, daemon) = match (variant, self.in_c(variant)) {
-            (ENFORCER, _) => {
-                (&self.enforced, Some(Daemon::start(&self.enforced, &self.files.path().join(POLICY), &[])?))
-            }
-            (_, Some(in_c)) => (in_c, None),
-            _ => (&self.off, None),
+    /// sockets for each load. The other address can be reached where nothing is attached, and nowhere else.
+    fn enter(&mut self, variant: &'static str) -> Result<(), Error> {
+        let cgroup = match (variant, self.in_c(variant)) {
+            (ENFORCER, _) => &self.enforced,
+            (_, Some(in_c)) => in_c,
+            _ => &self.off,
         };
         cgroup.add(self.meter.pid())?;
-        for (_, in_c) in self.in_c.iter().filter(|_| daemon.is_some()) {
-            let (all, ours) = (kernel::hooks(in_c.path())?, kernel::hooks(cgroup.path())?);
-            if !ours.is_superset(&all) {
-                return Err(format!("programs at {ours:?} are not to be set against some at {all:?}").into());
-            }
-        }
         self.meter.open(at(DENIED), 10, variant != OFF)?;
-        Ok(daemon)
+        Ok(())
     }
 
     /// The cgroup of programs in C.
@@ -215,11 +223,10 @@ impl Wire {
             return Ok(());
         };
         for variant in self.variants().into_iter().filter(|variant| *variant != OFF) {
-            let daemon = self.enter(variant)?;
-            let programs = match (&daemon, self.in_c(variant)) {
-                (Some(daemon), _) => kernel::programs_of(daemon.pid())?,
-                (None, Some(in_c)) => kernel::programs_at(in_c.path())?,
-                (None, None) => Vec::new(),
+            self.enter(variant)?;
+            let programs = match self.in_c(variant) {
+                Some(in_c) => kernel::programs_at(in_c.path())?,
+                None => kernel::programs_of(self.daemon.pid())?,
             };
             if let Err(error) = kernel::run_times(&programs) {
                 report.note(
@@ -229,11 +236,10 @@ impl Wire {
                 return Ok(());
             }
             for load in LOADS {
-                for _ in 0..TURNS {
+                for _ in 0..LOOKS {
                     self.count(load, variant, &programs, report)?;
                 }
             }
-            daemon.map_or(Ok(()), Daemon::stop)?;
         }
         Ok(())
     }
@@ -306,8 +312,7 @@ fn compare(report: &mut Report) {
     report.note(
         INSIDE,
         "Averages, by BPF_ENABLE_STATS, which itself adds some 20 ns to each run of each program: enforcer has two or three \
-         on a hook. Those that observe are attached to the root cgroup: they run at the far end of a connection, too, and what \
-         others send meanwhile is counted as well.",
+         on a hook.",
     );
 }
 

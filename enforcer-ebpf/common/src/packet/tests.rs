@@ -1,4 +1,5 @@
 use super::*;
+use crate::wire::Route;
 use etherparse::{SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -157,7 +158,37 @@ proptest! {
         if let Some(theirs) = theirs(&packet) {
             prop_assert_eq!(ours(&packet), Some(theirs));
         }
+        at_a_glance(&packet)?;
     }
+
+    #[test]
+    fn what_has_no_options_is_plain(packet in prop_oneof![v4(), v6()]) {
+        let usual = packet[0] == 0x45 || packet[0] == 0x60 && matches!(packet[6], TCP | UDP);
+        prop_assert_eq!(Plain::of(&&packet[..]).is_some(), usual);
+        at_a_glance(&packet)?;
+    }
+}
+
+/// What a glance says is what a closer look says, to those who judge what is received and what is sent.
+fn at_a_glance(packet: &[u8]) -> Result<(), TestCaseError> {
+    let Some(plain) = Plain::of(&packet) else { return Ok(()) };
+    let route = Route::of(&packet).unwrap();
+    prop_assert!(route.stations == 0 && !route.steered && !route.later_fragment);
+    prop_assert_eq!(route.protocol, plain.protocol);
+    prop_assert_eq!(route.address(&packet, route.source_at()), Some(plain.source));
+    prop_assert_eq!(route.address(&packet, route.destination_at()), Some(plain.destination));
+    prop_assert_eq!(route.ports(&packet), Some((plain.ports.source, plain.ports.destination)));
+    let flags = packet.get(route.payload as usize + 13).copied().unwrap_or(flag::SYN);
+    let opens = plain.protocol == TCP && flags & (flag::SYN | flag::ACK) == flag::SYN;
+    prop_assert_eq!(plain.opens(&packet), opens);
+    // It does not look at lengths.
+    if let Some(network) = Network::of(&packet) {
+        prop_assert_eq!(network.protocol, plain.protocol);
+        prop_assert_eq!(network.source(&packet), Some(plain.source));
+        prop_assert_eq!(network.destination(&packet), Some(plain.destination));
+        prop_assert!(network.ports(&packet).is_none_or(|ports| ports == plain.ports));
+    }
+    Ok(())
 }
 
 #[test]
