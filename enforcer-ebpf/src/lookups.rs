@@ -5,7 +5,7 @@
 
 use crate::{
     answer::{self, Delivery},
-    count, emit,
+    attempt, count, emit,
     maps::{self, PolicySlot, Sender},
     queries, recent,
     repeat::BpfLoop,
@@ -19,7 +19,7 @@ use core::ops::ControlFlow;
 use enforcer_common::{
     Decision, Verdict,
     bound::masked,
-    control::{Control, Counter},
+    control::{CANARY_AT_LOOKUPS, Control, Counter},
     dns::{Question, judge_lookup},
     image::{Buckets as _, FULL, Meta},
     name::mix,
@@ -41,6 +41,9 @@ const SILENT: u64 = 10;
 /// Judges one packet that is about to be sent.
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
+    if is_canary(ctx) {
+        return Delivery::Drop;
+    }
     let version = maps::control(Control::Version);
     if version == 0 || asks_nothing(ctx) || !is_wanted(version) {
         return Delivery::Deliver;
@@ -112,6 +115,14 @@ fn message(skb: *mut __sk_buff, version: u64, place: u32) -> Delivery {
 fn conclude(skb: *mut __sk_buff, version: u64, place: u32) -> Delivery {
     let packed = decide_lookup(skb, place, version);
     if conclude_lookup(skb, place, version, packed) == 0 { Delivery::Deliver } else { Delivery::Drop }
+}
+
+#[inline(always)]
+fn is_canary(ctx: &SkBuffContext) -> bool {
+    maps::control(Control::Canary) != 0
+        && transport::glance(ctx).is_some_and(|plain| {
+            attempt::is_canary_at(CANARY_AT_LOOKUPS, &plain.destination, plain.ports.destination)
+        })
 }
 
 /// Whether it is known at a glance that the packet is for no server of DNS.

@@ -26,7 +26,7 @@ use core::ptr::NonNull;
 use enforcer_common::{
     Address, Attempt, Decision, Reach, Verdict,
     bound::opaque,
-    control::{Control, Counter},
+    control::{self, CANARY_AT_LOOKUPS, CANARY_AT_WIRE, Control, Counter},
     event::Kind,
     flow::{Flow, OPENED_BY_PEER, OPENED_HERE, Pass, Seals, Standing},
     packet::{Bytes as _, TCP, UDP, flag},
@@ -75,8 +75,12 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
         return Delivery::Deliver;
     }
     let mut route = read_route(skb);
-    if canary != 0 && is_canary(skb, route) != 0 {
-        return Delivery::Drop;
+    if canary != 0 {
+        match is_canary(skb, route) {
+            0 => {}
+            OURS => return Delivery::Drop,
+            _ => return Delivery::Deliver,
+        }
     }
     if version == 0 {
         return Delivery::Deliver;
@@ -159,14 +163,26 @@ fn moment() -> u64 {
     maps::moment()
 }
 
-/// Whether the packet is for the canary's destination.
+/// A canary that is refused here.
+const OURS: u64 = 1;
+/// One that another program refuses.
+const ANOTHERS: u64 = 2;
+
+/// Whether the packet is a canary, and whose; 0 = none.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn is_canary(skb: *mut __sk_buff, route: u64) -> u64 {
     let packet = Skb(&SkBuffContext::new(skb));
     let Some(route) = Route::unpack(route) else { return 0 };
     let Some(address) = route.address(&packet, route.destination_at()) else { return 0 };
-    attempt::is_canary_at_wire(&address, port_at(&route, &packet, route.destination_at())).into()
+    let port = port_at(&route, &packet, route.destination_at());
+    if attempt::is_canary_at(CANARY_AT_WIRE, &address, port) {
+        OURS
+    } else if control::canary(&address, port) == Some(canary() ^ CANARY_AT_LOOKUPS) {
+        ANOTHERS
+    } else {
+        0
+    }
 }
 
 /// Remembers whom a datagram comes from.

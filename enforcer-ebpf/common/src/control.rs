@@ -43,6 +43,8 @@ pub fn canary(address: &Address, port: u16) -> Option<u64> {
 
 /// The canary of the wire has another port than those of the hooks before it: the word differs by this.
 pub const CANARY_AT_WIRE: u64 = 1;
+/// .. and that of the program that judges lookups by this. The wire lets it pass.
+pub const CANARY_AT_LOOKUPS: u64 = 2;
 
 /// Words of the control map.
 pub const CONTROLS: usize = 10;

@@ -1,6 +1,6 @@
 //! The ways of the canaries: one to each program that judges, where no other refuses it before.
 
-use enforcer_common::control::CANARY_AT_WIRE;
+use enforcer_common::control::{CANARY_AT_LOOKUPS, CANARY_AT_WIRE};
 use rustix::net::{AddressFamily, Protocol, SendFlags, SocketType, ipproto, sendto, socket};
 use std::{
     fmt, io,
@@ -54,7 +54,8 @@ pub(super) fn fly(program: &str, to: SocketAddrV4) -> Flight {
         "connect6" => (connect((to.ip().to_ipv6_mapped(), to.port()).into()), true),
         "sendmsg4" => (send(Ipv4Addr::UNSPECIFIED.into(), to.into()), false),
         "sendmsg6" => (send(Ipv6Addr::UNSPECIFIED.into(), (group(*to.ip()), to.port()).into()), true),
-        "wire_egress" => (send_connected(to), false),
+        "wire_egress" => (send_connected(to, CANARY_AT_WIRE), false),
+        "refuse_lookup" => (send_connected(to, CANARY_AT_LOOKUPS), false),
         "socket_sendmsg" => (fast_open(to), false),
         "socket_create" => (create(to), false),
         "sctp_bind_connect" => (associate(to), true),
@@ -82,9 +83,9 @@ fn group(v4: Ipv4Addr) -> Ipv6Addr {
 }
 
 /// No hook before the wire judges what is connected and sends without an address.
-fn send_connected(to: SocketAddrV4) -> io::Result<()> {
+fn send_connected(to: SocketAddrV4, place: u64) -> io::Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.connect((*to.ip(), to.port() ^ CANARY_AT_WIRE as u16))?;
+    socket.connect((*to.ip(), to.port() ^ place as u16))?;
     socket.send(&[]).map(drop)
 }
 

@@ -67,7 +67,8 @@ pub(super) fn judges(backend: Backend, place: &Place) -> Vec<&'static str> {
         Backend::Cgroup => &CONNECT,
         Backend::Lsm => security(place),
     };
-    let seen = if place.only_connect { [].as_slice() } else { &["sendmsg4", "sendmsg6", "wire_egress"] };
+    let seen = ["sendmsg4", "sendmsg6", "wire_egress", "refuse_lookup"];
+    let seen = if place.only_connect { [].as_slice() } else { &seen };
     named.iter().chain(seen).copied().collect()
 }
 

@@ -85,6 +85,33 @@ fn a_packet_of_nobody_has_no_process() {
 }
 
 #[test]
+fn a_refused_lookup_has_the_question_or_says_that_there_is_none() {
+    let server = Connect {
+        address: "198.18.0.53".parse().unwrap(),
+        port: 53,
+        results: Vec::new(),
+        protocol: IpProtocol::UDP,
+        ..connect()
+    };
+    let question = Some(Name::from_policy("www.evil.example"));
+    let asked = Event::DnsQueryRefused { question, attempt: server.clone() };
+    let line = as_json(&asked);
+    assert!(line.starts_with(r#"{"event":"DNSQueryRefused","#), "{line}");
+    assert!(line.contains(r#""question":"www.evil.example""#), "{line}");
+    assert!(line.contains(r#""dstIP":"198.18.0.53","dstPort":53"#), "{line}");
+    assert!(line.contains(r#""rule":"malware""#), "{line}");
+    let text = as_text(&asked);
+    assert!(text.contains("lookup of www.evil.example at 198.18.0.53:53"), "{text}");
+    assert!(text.contains("DENY") && text.lines().count() == 1, "{text}");
+
+    let unreadable = Event::DnsQueryRefused { question: None, attempt: server };
+    let line = as_json(&unreadable);
+    assert!(line.contains(r#""question":null"#), "{line}");
+    let text = as_text(&unreadable);
+    assert!(text.contains("unreadable query to 198.18.0.53:53"), "{text}");
+}
+
+#[test]
 fn an_address_without_a_name_has_a_cause() {
     let event = Connect { results: Vec::new(), cause: Some(Cause::BeforeStart), ..connect() };
     assert!(as_json(&Event::NetTcpConnect(event)).contains(r#""results":[],"cause":"beforeStart","proto""#));

@@ -47,7 +47,7 @@ fn a_hook_that_no_longer_fires_is_noticed() {
     Machine::each_backend(|backend| {
         let lab = Lab::new().unwrap();
         let connect: &[&str] = if backend == Backend::Cgroup { &["connect4", "connect6"] } else { &[] };
-        for program in connect.iter().chain(&["sendmsg4", "sendmsg6", "wire_egress"]) {
+        for program in connect.iter().chain(&["sendmsg4", "sendmsg6", "wire_egress", "refuse_lookup"]) {
             let daemon = lab.daemon(backend).policy("policy", &policy(DENY)).start().unwrap();
             assert_eq!(state(&daemon).0, "Enforced");
             detach(&daemon, program);
@@ -69,7 +69,7 @@ fn each_hook_refuses_a_canary_and_none_is_told() {
         let mark = daemon.mark().unwrap();
         reload(&daemon, || daemon.write_policy("policy", &(policy(DENY) + "# again\n")).unwrap());
         let refused = daemon.counter("canaries").unwrap() - before;
-        let programs = if backend == Backend::Cgroup { 5 } else { 6 };
+        let programs = if backend == Backend::Cgroup { 6 } else { 7 };
         // `sctp_bind_connect` where SCTP is loaded.
         assert!([programs, programs + 1].contains(&refused), "{refused}");
         let told: Vec<Value> = daemon.events().unwrap().into_iter().skip(mark).collect();

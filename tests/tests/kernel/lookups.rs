@@ -1,10 +1,15 @@
 //! Lookups that a rule refuses: the query never arrives, however it is sent; nothing else is held back.
 
+use std::net::Ipv4Addr;
+
 use enforcer_tests::{Attempt, Backend, Client, Daemon, Lab, Machine};
 use serde_json::Value;
 
 use crate::message::{hex, name, query, with_id};
 use crate::scenario::{SOON, attempt, policy};
+use crate::translated::{ASKED, translate};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 53);
 
 const POLICY: &str = r#"
 rules:
@@ -18,9 +23,10 @@ rules:
 
 /// Sends each message in its way, and says what became of it: an answer, none, or an error.
 const ASK: &str = r#"
-import errno, socket, time
+import errno, itertools, socket, struct, time
 GOOD = bytes.fromhex("GOODQUERY")
-UDP_SEGMENT, TCP_FASTOPEN_NO_COOKIE, SERVER = 103, 34, ("198.18.0.53", 53)
+UDP_SEGMENT, TCP_FASTOPEN_NO_COOKIE, SERVER = 103, 34, ("ADDRESS", 53)
+numbers = itertools.count(7)
 def udp(message, connected, parts):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(1)
@@ -31,6 +37,19 @@ def udp(message, connected, parts):
             client.send(message)
         else:
             client.sendto(message, SERVER)
+        client.recv(4096)
+def fragments(message):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        client.connect(SERVER)
+        source, port = client.getsockname()
+        datagram = struct.pack("!4H", port, 53, 8 + len(message), 0) + message
+        number = next(numbers)
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            for offset, part in (0x2000, datagram[:16]), (2, datagram[16:]):
+                ends = socket.inet_aton(source) + socket.inet_aton(SERVER[0])
+                header = struct.pack("!BBHHHBBH", 0x45, 0, 0, number, offset, 64, 17, 0) + ends
+                raw.sendto(header + part, (SERVER[0], 0))
         client.recv(4096)
 def tcp(pieces, fast=False):
     with socket.socket() as client:
@@ -61,6 +80,7 @@ WAYS = {
     "behind": lambda message: tcp([framed(GOOD) + framed(message)]),
     "later": lambda message: tcp_later(framed(GOOD), framed(message)),
     "fast": lambda message: tcp([framed(message)], True),
+    "fragments": fragments,
     "to": lambda message: udp(message, False, 1),
     "connected": lambda message: udp(message, True, 1),
     "two": lambda message: udp(message, True, 2),
@@ -95,10 +115,11 @@ impl Ask {
     }
 }
 
-fn outcomes(client: Client<'_>, asks: &[Ask]) -> Vec<String> {
+fn outcomes(client: Client<'_>, server: Ipv4Addr, asks: &[Ask]) -> Vec<String> {
     let asks: Vec<String> =
         asks.iter().map(|Ask { way, message, .. }| format!("{way}:{}", hex(&[message]))).collect();
     let source = ASK.replace("GOODQUERY", &hex(&[query("good.example")])).replace("ASKS", &asks.join(" "));
+    let source = source.replace("ADDRESS", &server.to_string());
     let outcome = client.python(&source).unwrap();
     assert!(outcome.success(), "{}", outcome.stderr);
     outcome.stdout.lines().map(str::to_owned).collect()
@@ -108,14 +129,27 @@ fn outcomes(client: Client<'_>, asks: &[Ask]) -> Vec<String> {
 #[track_caller]
 fn asked(backend: Backend, text: &str, asks: &[Ask], attached: impl FnOnce(&Lab, &Daemon)) {
     let lab = Lab::new().unwrap();
+    asked_at(SERVER, &lab, backend, text, asks, attached);
+}
+
+/// The same, in this place and of this server.
+#[track_caller]
+fn asked_at(
+    server: Ipv4Addr,
+    lab: &Lab,
+    backend: Backend,
+    text: &str,
+    asks: &[Ask],
+    attached: impl FnOnce(&Lab, &Daemon),
+) {
     let otherwise: Vec<&str> = asks.iter().map(|ask| ask.otherwise).collect();
-    assert_eq!(outcomes(lab.client(), asks), otherwise, "before the daemon: {asks:?}");
+    assert_eq!(outcomes(lab.client(), server, asks), otherwise, "before the daemon: {asks:?}");
     let mut daemon = lab.daemon(backend).policy("policy", &policy(text)).start().unwrap();
     let expected: Vec<&str> = asks.iter().map(|ask| ask.attached).collect();
-    assert_eq!(outcomes(lab.client(), asks), expected, "{asks:?}\n{:?}", daemon.stderr());
-    attached(&lab, &daemon);
+    assert_eq!(outcomes(lab.client(), server, asks), expected, "{asks:?}\n{:?}", daemon.stderr());
+    attached(lab, &daemon);
     assert!(daemon.stop().unwrap().success(), "{}", daemon.stderr().unwrap());
-    assert_eq!(outcomes(lab.client(), asks), otherwise, "after the daemon: {asks:?}");
+    assert_eq!(outcomes(lab.client(), server, asks), otherwise, "after the daemon: {asks:?}");
 }
 
 /// The event about the name, or about a message that cannot be read.
@@ -249,6 +283,40 @@ for message in map(bytes.fromhex, "QUERY QUERY QUERY".split()):
     });
 }
 
+/// Addresses are translated before a packet is seen: who is asked is whom the socket names, at the port of DNS.
+#[test]
+fn a_translated_query_does_not_leave() {
+    Machine::one_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        lab.netns.add_local("10.96.0.0/16").unwrap();
+        // Where nothing is at the port of DNS, and everything is echoed.
+        translate(&lab.netns, &format!("{}:443", Lab::GOOD));
+        let asks = [
+            Ask::answered("to", "www.good.example"),
+            Ask::answered("connected", "www.good.example"),
+            Ask::answered("tcp", "www.good.example"),
+            Ask::refused("to", "www.evil.example"),
+            Ask::refused("connected", "www.evil.example"),
+            Ask { attached: "nothing", ..Ask::answered("tcp", "www.evil.example") },
+        ];
+        asked_at(ASKED, &lab, backend, POLICY, &asks, |_, daemon| {
+            assert_eq!(told(daemon, 0, Some("www.evil.example"))["rule"], "c2");
+            assert!(daemon.counter("lookupsRefused").unwrap() >= 3);
+        });
+    });
+}
+
+/// Whoever cuts a query himself hides what it asks for.
+#[test]
+fn a_query_in_fragments_does_not_leave() {
+    Machine::one_backend(|backend| {
+        let asks = ["www.good.example", "www.evil.example"].map(|host| Ask::refused("fragments", host));
+        asked(backend, POLICY, &asks, |_, daemon| {
+            assert_eq!(told(daemon, 0, None)["rule"], "c2");
+        });
+    });
+}
+
 #[test]
 fn what_cannot_be_read_does_not_leave() {
     let edited = |edit: fn(&mut Vec<u8>)| {
@@ -270,7 +338,7 @@ fn what_cannot_be_read_does_not_leave() {
     ];
     let asks = messages.clone().map(|(message, _)| Ask { message, ..Ask::answered("to", "") });
     let refused = |lab: &Lab| {
-        let outcomes = outcomes(lab.client(), &asks);
+        let outcomes = outcomes(lab.client(), SERVER, &asks);
         outcomes.iter().map(|outcome| outcome == "EPERM").collect::<Vec<bool>>()
     };
     Machine::one_backend(|backend| {
@@ -300,7 +368,7 @@ rules:
             assert_eq!((&event["rule"], &event["mode"]), (&"c2".into(), &"audit".into()), "{event}");
             assert_eq!((&event["wouldDeny"], &event["blocked"]), (&true.into(), &false.into()), "{event}");
             let knock = Ask { message: b"knock".to_vec(), attached: "nothing", ..asks[0].clone() };
-            assert_eq!(outcomes(lab.client(), &[knock]), ["nothing"]);
+            assert_eq!(outcomes(lab.client(), SERVER, &[knock]), ["nothing"]);
             assert_eq!(daemon.counter("lookupsRefused").unwrap(), 0);
         });
     });
@@ -322,13 +390,13 @@ rules:
         let asks = ["a.evil.example", "a.good.example", "six.example"].map(|host| Ask::answered("to", host));
         let (root, user) = (lab.client(), lab.client().uid(1000));
         let everything_is_answered = || {
-            assert_eq!(outcomes(root, &asks), ["answered"; 3]);
-            assert_eq!(outcomes(user, &asks), ["answered"; 3]);
+            assert_eq!(outcomes(root, SERVER, &asks), ["answered"; 3]);
+            assert_eq!(outcomes(user, SERVER, &asks), ["answered"; 3]);
         };
         everything_is_answered();
         let daemon = lab.daemon(backend).policy("policy", &text).start().unwrap();
-        assert_eq!(outcomes(root, &asks), ["answered", "EPERM", "answered"]);
-        assert_eq!(outcomes(user, &asks), ["EPERM", "EPERM", "answered"]);
+        assert_eq!(outcomes(root, SERVER, &asks), ["answered", "EPERM", "answered"]);
+        assert_eq!(outcomes(user, SERVER, &asks), ["EPERM", "EPERM", "answered"]);
         assert_eq!(told(&daemon, 0, Some("a.evil.example"))["uid"], 1000);
         drop(daemon);
         everything_is_answered();

@@ -10,7 +10,7 @@ use crate::scenario::{connects, refused};
 
 /// Whom the application asks. Nobody has this address, as nobody has that of a service in Kubernetes: what is sent there
 /// goes elsewhere.
-const ASKED: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+pub const ASKED: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
 /// A default of deny, and the resolver of this address trusted.
 fn trusting(resolver: Ipv4Addr) -> String {
@@ -21,7 +21,7 @@ fn trusting(resolver: Ipv4Addr) -> String {
 }
 
 /// Has the namespace translate what is sent from it to the asked address.
-fn translate(netns: &Netns, to: &str) {
+pub fn translate(netns: &Netns, to: &str) {
     let rules = format!(
         "add table ip nat
          add chain ip nat out {{ type nat hook output priority -100; }}
