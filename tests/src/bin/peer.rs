@@ -8,6 +8,7 @@
 //! peer visit RESOLVER PORT [--uid N] [--timeout SECONDS]             does each line of its input:
 //!     ask ADDRESS NAME        has the resolver say the name's address, of the same family as this one
 //!     connect ADDRESS PORT
+//!     send ADDRESS PORT       a datagram that nobody has to answer
 //! peer race RESOLVER PORT --name NAME [--count N] [--pause SECONDS] [--processor N] [--timeout SECONDS]
 //!                                                                    N names {} at least, and until its input ends
 //! peer spin PROCESSOR                                                keeps it busy until its input ends
@@ -158,11 +159,7 @@ impl Request {
     }
 
     fn exchange(&self, address: SocketAddr) -> io::Result<()> {
-        let any: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any)?;
+        let socket = datagram_socket(address)?;
         socket.set_read_timeout(Some(self.timeout))?;
         if self.connected {
             socket.connect(address)?;
@@ -209,6 +206,7 @@ impl Request {
                         Self { host: host.to_owned(), port: port.parse()?, name: String::new(), ..*self };
                     worked = attempt.connect(host)?;
                 }
+                ["send", host, port] => worked = tell(SocketAddr::new(host.parse()?, port.parse()?))?,
                 _ => return Err(USAGE.into()),
             }
         }
@@ -245,6 +243,25 @@ impl Request {
             }
         }
     }
+}
+
+/// A socket that reaches this address.
+fn datagram_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    UdpSocket::bind(any)
+}
+
+/// Sends a datagram from a socket of its own; nobody has to answer it.
+fn tell(address: SocketAddr) -> Result<bool, Error> {
+    let sent = datagram_socket(address)?.send_to(b"enforcer", address);
+    match &sent {
+        Ok(_) => say(format_args!("ok {address}"))?,
+        Err(error) => say(format_args!("error {} {address}", name_of(error)))?,
+    }
+    Ok(sent.is_ok())
 }
 
 fn say(line: impl Display) -> io::Result<()> {

@@ -1,5 +1,5 @@
-//! The hand-written cases of `policy-schema`, through the real hooks: what a process gets, and what the event says of
-//! it, has to be what the reference evaluator says and what the file expects.
+//! The hand-written cases of `policy-schema`, through the real hooks: what a process gets that connects, or sends a datagram
+//! (`udp`), and what the event says of it, has to be what the reference evaluator says and what the file expects.
 //!
 //! - One daemon for each `--mode` takes file by file: a link is swapped, as Kubernetes does it, and the daemon reloads.
 //! - A sighting is a real answer of a trusted resolver to the process that connects afterwards. Sightings outlive
@@ -271,7 +271,8 @@ impl Play<'_> {
     fn connect(&mut self, visit: &Visit<'_>) -> (u32, Attempt) {
         let Connection { address, port, .. } = visit.connection;
         let client = self.client(visit);
-        client.say(&format!("connect {address} {port}")).unwrap();
+        let how = if visit.attempt.udp { "send" } else { "connect" };
+        client.say(&format!("{how} {address} {port}")).unwrap();
         (client.pid(), client.attempt(SOON).unwrap_or_else(|error| panic!("{}: {error}", visit.at)))
     }
 
@@ -302,7 +303,9 @@ impl Play<'_> {
         let told = || {
             let events = self.daemon.events().unwrap().into_iter().skip(mark);
             let own = |event: &Value| {
-                event["event"] == "NetTCPConnect"
+                ["NetTCPConnect", "NetUDPSend"].iter().any(|kind| event["event"] == *kind)
+                    // Not the lookups.
+                    && event["dstIP"] != RESOLVER.to_string()
                     && event["pid"].as_u64().is_some_and(|pid| processes.contains(&pid))
             };
             events.filter(own).collect::<Vec<_>>()
@@ -322,6 +325,7 @@ impl Visit<'_> {
             faults.push(format!("the process got `{outcome}`, expected {errno:?}"));
         }
         for (key, expected) in [
+            ("event", json!(if self.attempt.udp { "NetUDPSend" } else { "NetTCPConnect" })),
             ("dstPort", json!(self.connection.port)),
             ("uid", json!(self.connection.uid)),
             ("cgroup", json!(self.connection.cgroup)),
