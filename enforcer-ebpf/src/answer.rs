@@ -25,6 +25,7 @@ use aya_ebpf::{
 };
 use core::ops::ControlFlow;
 use enforcer_common::{
+    bound::opaque,
     control::{Control, Counter},
     dns::{AnswerHeader, AnswerRecord, Doubt, Scratch},
     image::Meta,
@@ -100,9 +101,10 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
         return Delivery::Deliver;
     }
     let skb = ctx.skb.skb;
-    match Next::unpack(look(skb)) {
+    let first = look(skb);
+    match Next::unpack(first) {
         Next::End(delivery) => delivery,
-        Next::Datagram(place) => datagrams(ctx, place),
+        Next::Datagram(_) => datagrams(ctx, first),
         Next::Segment(place) => {
             stream::consider_segment(skb, place);
             stream::read(skb, place);
@@ -113,10 +115,11 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     }
 }
 
-/// Judges the datagrams of a packet, the first of which is in the scratch. They are received together, or not at all.
+/// Judges the datagrams of a packet, the first of which is in the scratch. They are received together, or not at all. `first`
+/// is what [`look`] has returned: a number of which the verifier knows nothing, as of those of later rounds (decision 0004).
 #[inline(always)]
-fn datagrams(ctx: &SkBuffContext, place: u32) -> Delivery {
-    let mut each = Datagrams { skb: ctx.skb.skb, next: Next::Datagram(place).pack() };
+fn datagrams(ctx: &SkBuffContext, first: u64) -> Delivery {
+    let mut each = Datagrams { skb: ctx.skb.skb, next: opaque(first) };
     BpfLoop::repeat(DATAGRAMS_MAX, &mut each);
     match Next::unpack(each.next) {
         Next::End(delivery) => delivery,

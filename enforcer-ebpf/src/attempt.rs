@@ -9,7 +9,7 @@ use crate::{
 use aya_ebpf::helpers::{bpf_get_current_ancestor_cgroup_id, bpf_ktime_get_boot_ns};
 use enforcer_common::{
     Address, Attempt, Decision, Reach, RuleId, Verdict,
-    control::{self, Control, Counter},
+    control::{self, CANARY_AT_WIRE, Control, Counter},
     decide::{self, DNS, EPERM, Part},
     event::Kind,
     image::Protocol,
@@ -160,10 +160,10 @@ pub(crate) fn is_canary(address: &Address, port: u16) -> bool {
     word != 0 && is_canary_of(word, address, port)
 }
 
-/// The same where packets are seen: the word differs by `place`.
+/// The same at the wire.
 #[inline(always)]
-pub(crate) fn is_canary_at(place: u64, address: &Address, port: u16) -> bool {
-    is_canary_of(maps::control(Control::Canary) ^ place, address, port)
+pub(crate) fn is_canary_at_wire(address: &Address, port: u16) -> bool {
+    is_canary_of(maps::control(Control::Canary) ^ CANARY_AT_WIRE, address, port)
 }
 
 /// A subprogram, for its frame.

@@ -5,7 +5,7 @@
 
 use crate::{
     answer::{self, Delivery},
-    attempt, count, emit,
+    count, emit,
     maps::{self, PolicySlot, Sender},
     queries, recent,
     repeat::BpfLoop,
@@ -19,7 +19,7 @@ use core::ops::ControlFlow;
 use enforcer_common::{
     Decision, Verdict,
     bound::masked,
-    control::{CANARY_AT_LOOKUPS, Control, Counter},
+    control::{self, CANARY_AT_LOOKUPS, Control, Counter},
     dns::{Question, judge_lookup},
     image::{Buckets as _, FULL, Meta},
     name::mix,
@@ -42,6 +42,7 @@ const SILENT: u64 = 10;
 #[inline(always)]
 pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     if is_canary(ctx) {
+        count::add(Counter::Canaries, 1);
         return Delivery::Drop;
     }
     let version = maps::control(Control::Version);
@@ -70,9 +71,11 @@ fn datagrams(skb: *mut __sk_buff, version: u64) -> Delivery {
     }
 }
 
-/// How reading what a packet brings ended, in its own number: what is not there yet is 0.
+/// How reading a packet ended; 0 = it has not.
 const DELIVERED: u64 = 1;
 const DROPPED: u64 = 2;
+/// The last message of a segment does not end in it.
+const HELD: u64 = 3;
 
 /// The datagrams of a packet, one after the other.
 struct Datagrams {
@@ -117,11 +120,15 @@ fn conclude(skb: *mut __sk_buff, version: u64, place: u32) -> Delivery {
     if conclude_lookup(skb, place, version, packed) == 0 { Delivery::Deliver } else { Delivery::Drop }
 }
 
+/// Whether the packet is the canary that this program refuses. The wire lets it pass, and nothing else.
 #[inline(always)]
-fn is_canary(ctx: &SkBuffContext) -> bool {
-    maps::control(Control::Canary) != 0
+pub(crate) fn is_canary(ctx: &SkBuffContext) -> bool {
+    let canary = maps::control(Control::Canary);
+    canary != 0
         && transport::glance(ctx).is_some_and(|plain| {
-            attempt::is_canary_at(CANARY_AT_LOOKUPS, &plain.destination, plain.ports.destination)
+            plain.protocol == UDP
+                && control::canary(&plain.destination, plain.ports.destination)
+                    == Some(canary ^ CANARY_AT_LOOKUPS)
         })
 }
 

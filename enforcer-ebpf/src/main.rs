@@ -13,7 +13,7 @@
 //! | `name_socket` | `cgroup/sock_create` | remembers whose a socket is |
 //! | `ingress` | `cgroup_skb/ingress` | binds the addresses of a DNS answer before its receiver can read it |
 //! | `egress` | `cgroup_skb/egress` | records DNS queries |
-//! | `refuse_lookup` | `cgroup_skb/egress` | refuses queries for names that a rule says nobody may look up, emits `DNSQueryRefused` |
+//! | `refuse_lookup` | `cgroup_skb/egress` | refuses queries for names that a rule refuses, emits `DNSQueryRefused` |
 //! | `vouch` | `cgroup_skb/egress` | notes which process sends DNS answers over loopback |
 //! | `name_connect4`, `name_connect6` | `cgroup/connect4`, `connect6` | remember the server that is asked |
 //! | `name_sendmsg4`, `name_sendmsg6` | `cgroup/sendmsg4`, `sendmsg6` | the same, and refuse queries to other resolvers |

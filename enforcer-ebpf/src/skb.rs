@@ -1,4 +1,4 @@
-//! A received packet as [`Bytes`]: packets start at the IP header here.
+//! A packet as [`Bytes`]: packets start at the IP header here.
 
 use crate::repeat::BpfLoop;
 use aya_ebpf::{
@@ -60,6 +60,7 @@ impl Bytes for Head<'_> {
         (bytes + N <= end).then(|| unsafe { (bytes as *const [u8; N]).read() })
     }
 
+    /// Of the whole packet, of which this may be less.
     #[inline(always)]
     fn length(&self) -> u32 {
         self.0.len()

@@ -93,7 +93,8 @@ fn holds(address: &Address, cgroup: u64) -> bool {
 }
 
 /// Whether the network namespace of the socket that sends or receives this is owned by the initial user namespace, as the
-/// initial one and those of containers with a real root are. In any other, a user is root: he has every address and every port there.
+/// initial one and those of containers with a real root are. In any other, a user is root: he has every address and every port
+/// there.
 ///
 /// The socket's own namespace is read, not the task's: a socket cannot change it, whoever holds the descriptor.
 #[inline(always)]

@@ -4,7 +4,7 @@
 
 use crate::{
     answer::{self, Delivery},
-    attempt, count, emit, flow,
+    attempt, count, emit, flow, lookups,
     maps::{self, PolicySlot, Sender},
     peers::{self, Way},
     queries,
@@ -26,7 +26,7 @@ use core::ptr::NonNull;
 use enforcer_common::{
     Address, Attempt, Decision, Reach, Verdict,
     bound::opaque,
-    control::{self, CANARY_AT_LOOKUPS, CANARY_AT_WIRE, Control, Counter},
+    control::{Control, Counter},
     event::Kind,
     flow::{Flow, OPENED_BY_PEER, OPENED_HERE, Pass, Seals, Standing},
     packet::{Bytes as _, TCP, UDP, flag},
@@ -116,7 +116,6 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
 #[inline(never)]
 extern "C" fn is_of_known_flow(skb: *mut __sk_buff, version: u64) -> u64 {
     let ctx = &SkBuffContext::new(skb);
-    let moment = maps::moment();
     let Some(plain) = glance(ctx) else { return 0 };
     if version == 0 || maps::control(Control::Canary) != 0 {
         return 0;
@@ -128,6 +127,7 @@ extern "C" fn is_of_known_flow(skb: *mut __sk_buff, version: u64) -> u64 {
         // Its source is judged, too.
         return 0;
     }
+    let moment = maps::moment();
     let Some(flow) = queries::socket_of(ctx).and_then(flow::known) else { return 0 };
     let seals = flow::seals(&plain.destination, plain.ports.destination, plain.protocol, [version, moment]);
     // SAFETY: a value of the storage; whole words.
@@ -175,10 +175,9 @@ extern "C" fn is_canary(skb: *mut __sk_buff, route: u64) -> u64 {
     let packet = Skb(&SkBuffContext::new(skb));
     let Some(route) = Route::unpack(route) else { return 0 };
     let Some(address) = route.address(&packet, route.destination_at()) else { return 0 };
-    let port = port_at(&route, &packet, route.destination_at());
-    if attempt::is_canary_at(CANARY_AT_WIRE, &address, port) {
+    if attempt::is_canary_at_wire(&address, port_at(&route, &packet, route.destination_at())) {
         OURS
-    } else if control::canary(&address, port) == Some(canary() ^ CANARY_AT_LOOKUPS) {
+    } else if lookups::is_canary(packet.0) {
         ANOTHERS
     } else {
         0
@@ -371,7 +370,7 @@ extern "C" fn decide_packet(skb: *mut __sk_buff, route: u64, what: u64, moment: 
     attempt::packed(PolicySlot::of((version & 1) as u32, moment, sender), &attempt)
 }
 
-/// The address that is judged; 1 if it cannot be read. A subprogram, as the next three, for its frame.
+/// The address that is judged; 1 if it cannot be read. A subprogram, for its frame; the next are global, for the verifier too.
 #[inline(never)]
 fn read_address(skb: *mut __sk_buff, route: u64, what: u64, to: &mut Address) -> u64 {
     let v6 = route >> 48 & 1 != 0;

@@ -4,7 +4,7 @@
 //! (`net/ipv4/tcp.c` `tcp_sendmsg_locked`): a message that comes in pieces is judged when it is whole, and nothing has to be
 //! kept for that. A refused query stays in front of everything behind it: nothing more is sent on the connection.
 
-use super::{DELIVERED, DROPPED, END, NOWHERE, conclude, decide_lookup, message, take};
+use super::{DELIVERED, DROPPED, END, HELD, NOWHERE, conclude, decide_lookup, message, take};
 use crate::{answer::Delivery, count, repeat::BpfLoop, skb::Skb, stream::socket, transport::DNS};
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE},
@@ -27,13 +27,11 @@ use enforcer_common::{
 static SENT: SkStorage<Sent> = SkStorage::new();
 
 const SOCK_STREAM: u32 = 1;
-/// Most messages of one segment.
+/// Most messages of one segment: nobody asks so much at once, and each costs time.
 const MESSAGES_MAX: u32 = 512;
 
 /// Where the message ends before the segment does not.
 const INCOMPLETE: u64 = END + 1;
-/// The last message of a segment does not end in it.
-const HELD: u64 = 3;
 /// It is not known where messages begin.
 const UNKNOWN: u64 = END + 2;
 

@@ -184,7 +184,8 @@ impl Plan {
         ));
         assert!(turns >= reloads, "{turns} turns");
         if arguments.is_empty() {
-            for counter in ["answersLost", "answersRefused", "bindingsFull", "errors", "nameless"] {
+            let refusals = ["answersRefused", "queriesRefused", "queriesUnrecorded", "segmentsHeld"];
+            for counter in ["answersLost", "bindingsFull", "errors", "nameless"].iter().chain(&refusals) {
                 assert_eq!(daemon.counter(counter).unwrap(), 0, "{counter}");
             }
         }

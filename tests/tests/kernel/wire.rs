@@ -191,6 +191,57 @@ fn what_names_another_address_than_it_reaches_is_stopped_at_the_wire() {
     });
 }
 
+/// Sends again to where it was allowed to, by something that what is remembered of a socket does not say.
+const AGAIN: &str = r#"
+import ctypes, errno, socket, struct
+GOOD, DENIED = ("198.51.100.7", 9999), "203.0.113.50"
+libc = ctypes.CDLL(None, use_errno=True)
+def say(act):
+    try:
+        act()
+        print("ok")
+    except TimeoutError:
+        print("nothing")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    source = [(socket.IPPROTO_IP, 8, struct.pack("i4s4s", 0, socket.inet_aton(DENIED), bytes(4)))]
+    say(lambda: client.sendto(b"one", GOOD))
+    say(lambda: client.sendto(b"two", GOOD))
+    say(lambda: client.sendmsg([b"from the denied address"], source, 0, GOOD))
+    say(lambda: client.sendto(b"three", GOOD))
+    client.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"\x83\x07\x04" + socket.inet_aton(DENIED) + b"\0")
+    say(lambda: client.sendto(b"by the denied address", GOOD))
+with socket.socket() as client:
+    client.settimeout(1)
+    say(lambda: client.connect((GOOD[0], 443)))
+    say(lambda: client.send(b"one"))
+    # To no address: the socket is as new, and keeps what is remembered of it.
+    assert libc.connect(client.fileno(), bytes(16), 16) == 0, ctypes.get_errno()
+    client.bind((DENIED, 0))
+    say(lambda: client.connect((GOOD[0], 443)))
+"#;
+
+/// What was allowed to a socket is remembered by its destination: what else a packet says is judged each time.
+#[test]
+fn a_known_flow_is_judged_by_what_else_its_packets_say() {
+    const DENY: &str = "rules:\n  - { name: range, action: deny, to: { cidrs: [\"203.0.113.0/24\"] } }\n";
+    Machine::one_backend(|backend| {
+        let lab = Lab::new().unwrap();
+        let said = || {
+            let outcome = lab.client().python(AGAIN).unwrap();
+            assert!(outcome.success(), "{outcome:?}");
+            outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let all = "ok ok ok ok ok ok ok ok";
+        assert_eq!(said(), all, "before");
+        let daemon = lab.daemon(backend).policy("policy", &policy(DENY)).start().unwrap();
+        assert_eq!(said(), "ok ok EPERM ok EPERM ok ok nothing", "attached: {}", daemon.stderr().unwrap());
+        drop(daemon);
+        assert_eq!(said(), all, "detached");
+    });
+}
+
 #[test]
 fn a_fast_open_is_a_connect() {
     const OPEN: &str = "s = socket.socket(2, 1); s.sendto(b'x', 0x20000000, (T, 443))";

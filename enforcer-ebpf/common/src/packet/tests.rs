@@ -162,6 +162,13 @@ proptest! {
     }
 
     #[test]
+    fn a_fragment_is_not_plain(packet in v4(), fragment in 1..(MORE_V4 | OFFSET_V4)) {
+        let mut packet = packet;
+        packet[6..8].copy_from_slice(&fragment.to_be_bytes());
+        prop_assert_eq!(Plain::of(&&packet[..]), None);
+    }
+
+    #[test]
     fn what_has_no_options_is_plain(packet in prop_oneof![v4(), v6()]) {
         let usual = packet[0] == 0x45 || packet[0] == 0x60 && matches!(packet[6], TCP | UDP);
         prop_assert_eq!(Plain::of(&&packet[..]).is_some(), usual);
@@ -171,6 +178,10 @@ proptest! {
 
 /// What a glance says is what a closer look says, to those who judge what is received and what is sent.
 fn at_a_glance(packet: &[u8]) -> Result<(), TestCaseError> {
+    if let [0x45, _, _, _, _, _, high, low, ..] = packet {
+        let fragment = u16::from_be_bytes([*high, *low]) & (MORE_V4 | OFFSET_V4) != 0;
+        prop_assert!(!fragment || Plain::of(&packet).is_none());
+    }
     let Some(plain) = Plain::of(&packet) else { return Ok(()) };
     let route = Route::of(&packet).unwrap();
     prop_assert!(route.stations == 0 && !route.steered && !route.later_fragment);
