@@ -8,12 +8,14 @@ use enforcer_tests::{Backend, Lab, Machine, Outcome, Running, enforcer, wait_for
 
 use crate::scenario::{SOON, connects, policy};
 
-/// Connects to the address and port of each line that it reads, and says what came of it.
+/// Connects to the address and port of each line that it reads, and says what came of it. A deny that comes into force between
+/// the call and its first packet stops the packet: that connect is over when it has waited long enough.
 const CONNECT: &str = r#"
 import errno, socket, sys
 for line in sys.stdin:
     address, port = line.split()
     with socket.socket() as s:
+        s.settimeout(3)
         print(errno.errorcode.get(s.connect_ex((address, int(port))), "ok"), flush=True)
 "#;
 
