@@ -31,8 +31,9 @@ fn stays_possible_to_the_kernel(rig: &Rig, what: impl Fn() -> bool) {
     stays_possible_by(rig, &policy(), Machine::current().is_guest(), what);
 }
 
+/// The stop at the wire, which excuses, is the same with each backend: guests try it with `lsm`, the host with `cgroup`.
 fn stays_possible_by(rig: &Rig, policy: &str, is_judged: bool, what: impl Fn() -> bool) {
-    Machine::each_backend(|backend| {
+    Machine::one_backend(|backend| {
         let daemon = || Machine::current().daemon(backend, &rig.cgroup).policy("a", policy);
         let mut cutting = daemon().argument("--no-excuses").start().unwrap();
         assert_eq!(what(), !is_judged, "nothing is excused");
@@ -76,7 +77,7 @@ fn servers_answer() {
         let text = policy().replace(range, &format!("{range}, \"{allowed}/32\""));
         text + "inbound: judge\n"
     };
-    Machine::each_backend(|backend| {
+    Machine::one_backend(|backend| {
         let daemon = |text: &str| Machine::current().daemon(backend, &rig.cgroup).policy("a", text);
         let mut daemon = daemon(&judging("192.0.2.250")).start().unwrap();
         assert_eq!((is_served(&rig, &near, 8080), echoed()), (false, false));
@@ -108,7 +109,7 @@ fn names_are_looked_up() {
     let _dnsmasq = Dnsmasq::builder(&rig.far).name("www.good.example", target.allowed4()).start().unwrap();
     rig.near.set_resolvers(&["198.18.0.53".parse().unwrap()]).unwrap();
     let found = || rig.client().connect("www.good.example", Target::PORT).unwrap()[0].is_ok();
-    Machine::each_backend(|backend| {
+    Machine::one_backend(|backend| {
         assert!(found(), "before");
         let daemon = Machine::current().daemon(backend, &rig.cgroup).policy("a", &policy());
         let mut daemon = daemon.start().unwrap();
