@@ -5,7 +5,7 @@
 //! whoever may send from any address here can write what he likes to himself. There it is an answer only from the address that
 //! was written to.
 
-use crate::{maps, recent, settings::setting};
+use crate::{maps, recent, settings::setting, skb::is_loopback};
 use aya_ebpf::{
     EbpfContext, btf_maps::Array, helpers::generated::bpf_get_socket_cookie, macros::btf_map,
     programs::SkBuffContext,
@@ -62,13 +62,6 @@ fn remember(ctx: &SkBuffContext, address: &Address, port: u16, way: Way) {
             place.write_volatile(wanted);
         }
     }
-}
-
-/// Whether the packet comes or goes by the loopback interface (`LOOPBACK_IFINDEX`, `include/net/flow.h`).
-#[inline(always)]
-pub(crate) fn is_loopback(ctx: &SkBuffContext) -> bool {
-    // SAFETY: the kernel passes a valid context.
-    unsafe { (*ctx.skb.skb).ifindex == 1 }
 }
 
 /// Whether the socket has received a datagram from there in the last 30 seconds, by this way.

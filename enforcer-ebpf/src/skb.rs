@@ -67,6 +67,13 @@ impl Bytes for Head<'_> {
     }
 }
 
+/// Whether the packet comes or goes by the loopback interface (`LOOPBACK_IFINDEX`, `include/net/flow.h`).
+#[inline(always)]
+pub(crate) fn is_loopback(ctx: &SkBuffContext) -> bool {
+    // SAFETY: the kernel passes a valid context.
+    unsafe { (*ctx.skb.skb).ifindex == 1 }
+}
+
 /// [`packet::skip_extensions`], verified once, for any arguments: what it returns is a number of which nothing is known, so
 /// that what depends on it later does not lead the verifier back into the loop.
 #[unsafe(no_mangle)]

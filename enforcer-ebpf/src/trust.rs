@@ -1,6 +1,6 @@
 //! Whether a server that answered is believed. Who sent an answer on this machine is known where it was sent: `vouch`.
 
-use crate::{maps, queries, settings::setting, transport::Source, vouch};
+use crate::{maps, queries, settings::setting, skb::is_loopback, transport::Source, vouch};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::__sk_buff,
@@ -17,9 +17,6 @@ use enforcer_common::{
 /// Only user space writes.
 #[btf_map]
 static HOLDERS: HashMap<Holder, u64, 1024> = HashMap::new();
-
-/// Index of every loopback interface (`LOOPBACK_IFINDEX`, `include/net/flow.h`).
-const LOOPBACK: u32 = 1;
 
 /// Inode number of the initial user namespace (`PROC_USER_INIT_INO`, `include/linux/proc_ns.h`).
 const INITIAL_USER_NAMESPACE: u32 = 0xefff_fffd;
@@ -63,14 +60,7 @@ pub(crate) fn of_peer(ctx: &SkBuffContext, server: &Address) -> Result<(), Doubt
 /// Whether it matters by which process of this machine the packet was sent.
 #[inline(always)]
 fn depends_on_sender(ctx: &SkBuffContext, server: &Address) -> bool {
-    setting!(trust_by_address) == 0 && is_local(ctx) && is_held(server)
-}
-
-/// Whether the packet goes over a loopback interface.
-#[inline(always)]
-pub(crate) fn is_local(ctx: &SkBuffContext) -> bool {
-    // SAFETY: the kernel passes a valid context.
-    unsafe { (*ctx.skb.skb).ifindex == LOOPBACK }
+    setting!(trust_by_address) == 0 && is_loopback(ctx) && is_held(server)
 }
 
 /// Whether not just anybody on this machine may answer from this address.

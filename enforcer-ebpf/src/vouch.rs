@@ -10,7 +10,7 @@ use crate::{
     repeat::BpfLoop,
     scratch::{self, Claim},
     settings::setting,
-    skb::Skb,
+    skb::{Skb, is_loopback},
     transport::{self, DATAGRAMS_MAX, DNS, Datagram, Source},
     trust,
 };
@@ -34,7 +34,7 @@ const TOKENS: usize = 16_384;
 /// Notes who sends answers to somebody on this machine.
 #[inline(always)]
 pub(crate) fn observe(ctx: &SkBuffContext) {
-    if !trust::is_local(ctx) || transport::glance(ctx).is_some_and(|plain| plain.ports.source != DNS) {
+    if !is_loopback(ctx) || transport::glance(ctx).is_some_and(|plain| plain.ports.source != DNS) {
         return;
     }
     BpfLoop::repeat(DATAGRAMS_MAX, &mut Notes { skb: ctx.skb.skb });

@@ -9,7 +9,7 @@ use crate::{
     peers::{self, Way},
     queries,
     settings::setting,
-    skb::{Head, Skb},
+    skb::{Head, Skb, is_loopback},
     transport::glance,
     trust,
 };
@@ -91,7 +91,7 @@ pub(crate) fn judge(ctx: &SkBuffContext) -> Delivery {
     }
     let moment = moment();
     let standing = standing(skb, route, version, moment);
-    if peers::is_loopback(&SkBuffContext::new(skb)) {
+    if is_loopback(&SkBuffContext::new(skb)) {
         route |= is_answered_elsewhere(skb, route) << ANSWERED;
     }
     if standing == ALLOWED && others(route) == 0 {
@@ -120,7 +120,7 @@ extern "C" fn is_of_known_flow(skb: *mut __sk_buff, version: u64) -> u64 {
     if version == 0 || maps::control(Control::Canary) != 0 {
         return 0;
     }
-    if peers::is_loopback(ctx)
+    if is_loopback(ctx)
         && plain.source != plain.destination
         && (plain.protocol == UDP || plain.opens(&Head(ctx)))
     {
@@ -144,7 +144,7 @@ extern "C" fn is_answered_elsewhere(skb: *mut __sk_buff, route: u64) -> u64 {
     let Some(route) = Route::unpack(route) else { return 1 };
     if route.protocol == TCP
         && let Some([flags]) = packet.load(route.payload + 13)
-        && flags & (flag::SYN | flag::ACK) != flag::SYN
+        && !flag::opens(flags)
     {
         return 0;
     }
@@ -526,7 +526,7 @@ extern "C" fn excuse(skb: *mut __sk_buff, route: u64, what: u64) -> u64 {
 #[inline(always)]
 fn way(ctx: &SkBuffContext, route: &Route, at: u32) -> Way {
     let own = if at == route.source_at() { route.address(&Skb(ctx), at) } else { None };
-    own.map_or(Way::by(peers::is_loopback(ctx)), |own| Way::at(&own))
+    own.map_or(Way::by(is_loopback(ctx)), |own| Way::at(&own))
 }
 
 /// Whether this is what a UDP socket is connected to: nobody has translated it.

@@ -106,6 +106,20 @@ pub mod flag {
     pub const RST: u8 = 4;
     /// The acknowledgment field is significant.
     pub const ACK: u8 = 16;
+
+    /// Whether it is the first segment of a connection.
+    #[inline(always)]
+    pub const fn opens(flags: u8) -> bool {
+        flags & (SYN | ACK) == SYN
+    }
+}
+
+impl Ports {
+    /// From the first bytes of a header of UDP or TCP.
+    #[inline(always)]
+    pub(crate) const fn of([s0, s1, d0, d1]: [u8; 4]) -> Self {
+        Self { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) }
+    }
 }
 
 impl Network {
@@ -149,8 +163,7 @@ impl Network {
         if !matches!(self.protocol, TCP | UDP) || !self.has(4) {
             return None;
         }
-        let [s0, s1, d0, d1] = packet.load(self.payload.start)?;
-        Some(Ports { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) })
+        packet.load(self.payload.start).map(Ports::of)
     }
 
     /// What a UDP datagram carries. Its length field may leave out bytes at the end of the packet, as the receiver does

@@ -67,8 +67,8 @@ pub(super) fn judges(backend: Backend, place: &Place) -> Vec<&'static str> {
         Backend::Cgroup => &CONNECT,
         Backend::Lsm => security(place),
     };
-    let seen = ["sendmsg4", "sendmsg6", "wire_egress", "refuse_lookup"];
-    let seen = if place.only_connect { [].as_slice() } else { &seen };
+    let seen: &[_] =
+        if place.only_connect { &[] } else { &["sendmsg4", "sendmsg6", "wire_egress", "refuse_lookup"] };
     named.iter().chain(seen).copied().collect()
 }
 

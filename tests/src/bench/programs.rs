@@ -51,9 +51,7 @@ impl Daemon {
         policy: &Path,
         arguments: &[&str],
     ) -> Result<Self, Error> {
-        let (running, began) = Self::spawn(wrapper, scope.path(), policy, arguments)?;
-        wait_for_line(&running, |line| line == READY)?;
-        Ok(Self { running, ready: began.elapsed() })
+        Self::start_at(wrapper, scope.path(), policy, arguments)
     }
 
     /// Starts it where this cgroup is the root, as in a container that has one of its own: what is outside is not observed. Its
@@ -63,7 +61,11 @@ impl Daemon {
         let mount = Machine::current().cgroup_root();
         let unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh"];
         let wrapper = [&unshare[..], &[text(root.path())?, text(mount)?]].concat();
-        let (running, began) = Self::spawn(&wrapper, &mount.join(scope), policy, &[])?;
+        Self::start_at(&wrapper, &mount.join(scope), policy, &[])
+    }
+
+    fn start_at(wrapper: &[&str], scope: &Path, policy: &Path, arguments: &[&str]) -> Result<Self, Error> {
+        let (running, began) = Self::spawn(wrapper, scope, policy, arguments)?;
         wait_for_line(&running, |line| line == READY)?;
         Ok(Self { running, ready: began.elapsed() })
     }

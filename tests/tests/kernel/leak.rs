@@ -184,8 +184,9 @@ impl Plan {
         ));
         assert!(turns >= reloads, "{turns} turns");
         if arguments.is_empty() {
+            let losses = ["answersLost", "bindingsFull", "errors", "nameless"];
             let refusals = ["answersRefused", "queriesRefused", "queriesUnrecorded", "segmentsHeld"];
-            for counter in ["answersLost", "bindingsFull", "errors", "nameless"].iter().chain(&refusals) {
+            for counter in [losses, refusals].as_flattened() {
                 assert_eq!(daemon.counter(counter).unwrap(), 0, "{counter}");
             }
         }

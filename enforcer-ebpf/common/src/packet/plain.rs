@@ -37,9 +37,13 @@ impl Plain {
             }
             _ => return None,
         };
-        let [s0, s1, d0, d1] = ports;
-        let ports = Ports { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) };
-        matches!(protocol, UDP | TCP).then_some(Self { protocol, source, destination, ports, v6 })
+        matches!(protocol, UDP | TCP).then_some(Self {
+            protocol,
+            source,
+            destination,
+            ports: Ports::of(ports),
+            v6,
+        })
     }
 
     /// Whether the packet opens a connection of TCP, or may: no other segment comes before.
@@ -47,7 +51,6 @@ impl Plain {
     pub fn opens(&self, packet: &impl Bytes) -> bool {
         const FLAGS: u32 = 13;
         let flags = if self.v6 { packet.load(HEADER_V6 + FLAGS) } else { packet.load(HEADER_V4 + FLAGS) };
-        self.protocol == TCP
-            && flags.is_none_or(|[flags]: [u8; 1]| flags & (flag::SYN | flag::ACK) == flag::SYN)
+        self.protocol == TCP && flags.is_none_or(|[flags]: [u8; 1]| flag::opens(flags))
     }
 }
